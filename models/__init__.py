@@ -1,0 +1,1 @@
+"""The networks of SkyCanvas in plain PyTorch: they train and run without ComfyUI."""

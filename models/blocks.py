@@ -1,0 +1,159 @@
+"""Transformer blocks of the dual-stream MMDiT (SkyReels-V4 sec. 3.1)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import QKV, AttentionKernel, CrossAttention, merge_heads
+
+
+class Streams(NamedTuple):
+    """Tokens that flow through the blocks, [B, N, dim] each; a branch that does not run is None."""
+
+    video: Tensor | None
+    video_text: Tensor | None
+    audio: Tensor | None
+    audio_text: Tensor | None
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What the blocks of one branch (video or audio) need to know about its tokens.
+
+    modulation [B, N or 1, 6, dim] for media tokens, text_modulation [B, 1, 6, dim]; angles [N, head_dim / 2] for
+    self-attention, time_angles [N, head_dim / 2] (time alone) for audio-video cross-attention.
+    """
+
+    modulation: Tensor
+    text_modulation: Tensor
+    angles: Tensor
+    time_angles: Tensor
+
+
+@dataclass(frozen=True)
+class BlockInputs:
+    """What is the same for every block: both branches, the text embeddings [B, Lt, dim] and the attention kernel."""
+
+    video: Branch | None
+    audio: Branch | None
+    text: Tensor
+    attention: AttentionKernel
+
+
+class Modulation(NamedTuple):
+    """Shift, scale and gate of the attention and of the MLP, each [B, N or 1, dim]."""
+
+    attention_shift: Tensor
+    attention_scale: Tensor
+    attention_gate: Tensor
+    mlp_shift: Tensor
+    mlp_scale: Tensor
+    mlp_gate: Tensor
+
+
+class TokenLayers(nn.Module):
+    """Adaptive layer norm, QKV, output projection and MLP of one kind of tokens."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, *, operations=nn, dtype=None, device=None):
+        super().__init__()
+        factory = {"dtype": dtype, "device": device}
+        self.modulation_table = nn.Parameter(torch.zeros(6, dim, **factory))
+        self.norm = operations.LayerNorm(dim, elementwise_affine=False, eps=1e-6, **factory)
+        self.attention = QKV(dim, heads, operations=operations, **factory)
+        self.attention_out = operations.Linear(dim, dim, bias=False, **factory)
+        self.mlp_in = operations.Linear(dim, round(dim * mlp_ratio), **factory)
+        self.mlp_out = operations.Linear(round(dim * mlp_ratio), dim, **factory)
+
+    def modulation(self, modulation: Tensor) -> Modulation:
+        """The shared modulation [B, N, 6, dim] plus this layer's own table."""
+        return Modulation(*(modulation + self.modulation_table.to(modulation)).unbind(-2))
+
+    def project(self, x: Tensor, m: Modulation, angles: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        return self.attention(self.norm(x) * (1 + m.attention_scale) + m.attention_shift, angles)
+
+    def add_attention(self, x: Tensor, attended: Tensor, m: Modulation) -> Tensor:
+        return x + m.attention_gate * self.attention_out(attended)
+
+    def add_mlp(self, x: Tensor, m: Modulation) -> Tensor:
+        hidden = self.mlp_in(self.norm(x) * (1 + m.mlp_scale) + m.mlp_shift)
+        return x + m.mlp_gate * self.mlp_out(F.gelu(hidden, approximate="tanh"))
+
+
+class DualStream(nn.Module):
+    """Media and text tokens have parameters of their own and meet in joint self-attention (eq. 1-3)."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, **factory):
+        super().__init__()
+        self.media = TokenLayers(dim, heads, mlp_ratio, **factory)
+        self.text = TokenLayers(dim, heads, mlp_ratio, **factory)
+
+    def attend(self, x: Tensor, text: Tensor, branch: Branch, attention: AttentionKernel) -> tuple[Tensor, Tensor]:
+        m, mt = self.media.modulation(branch.modulation), self.text.modulation(branch.text_modulation)
+        media_qkv = self.media.project(x, m, branch.angles)
+        text_qkv = self.text.project(text, mt, None)
+        joint = [torch.cat(pair, dim=2) for pair in zip(media_qkv, text_qkv, strict=True)]
+        attended, attended_text = merge_heads(attention(*joint)).split([x.shape[1], text.shape[1]], dim=1)
+        return self.media.add_attention(x, attended, m), self.text.add_attention(text, attended_text, mt)
+
+    def feed_forward(self, x: Tensor, text: Tensor, branch: Branch) -> tuple[Tensor, Tensor]:
+        m, mt = self.media.modulation(branch.modulation), self.text.modulation(branch.text_modulation)
+        return self.media.add_mlp(x, m), self.text.add_mlp(text, mt)
+
+
+class SingleStream(nn.Module):
+    """Media and text tokens, concatenated, share all parameters (SkyReels-V4 sec. 3.1, the later N layers)."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, **factory):
+        super().__init__()
+        self.both = TokenLayers(dim, heads, mlp_ratio, **factory)
+
+    def _modulation(self, x: Tensor, text: Tensor, branch: Branch) -> Modulation:
+        media = branch.modulation.expand(-1, x.shape[1], -1, -1)
+        words = branch.text_modulation.expand(-1, text.shape[1], -1, -1)
+        return self.both.modulation(torch.cat([media, words], dim=1))
+
+    def attend(self, x: Tensor, text: Tensor, branch: Branch, attention: AttentionKernel) -> tuple[Tensor, Tensor]:
+        m = self._modulation(x, text, branch)
+        angles = F.pad(branch.angles, (0, 0, 0, text.shape[1]))  # text is not rotated: angle 0
+        tokens = torch.cat([x, text], dim=1)
+        attended = merge_heads(attention(*self.both.project(tokens, m, angles)))
+        x, text = self.both.add_attention(tokens, attended, m).split([x.shape[1], text.shape[1]], dim=1)
+        return x, text
+
+    def feed_forward(self, x: Tensor, text: Tensor, branch: Branch) -> tuple[Tensor, Tensor]:
+        tokens = self.both.add_mlp(torch.cat([x, text], dim=1), self._modulation(x, text, branch))
+        x, text = tokens.split([x.shape[1], text.shape[1]], dim=1)
+        return x, text
+
+
+class JointBlock(nn.Module):
+    """One layer of both branches: self-attention with text, text cross-attention, audio <-> video, MLP (eq. 1-5)."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, *, single: bool, **factory):
+        super().__init__()
+        layer = SingleStream if single else DualStream
+        self.video = layer(dim, heads, mlp_ratio, **factory)
+        self.audio = layer(dim, heads, mlp_ratio, **factory)
+        self.text_to_video = CrossAttention(dim, heads, **factory)
+        self.video_to_audio = CrossAttention(dim, heads, **factory)
+        self.audio_to_video = CrossAttention(dim, heads, **factory)
+
+    def forward(self, streams: Streams, inputs: BlockInputs) -> Streams:
+        video, video_text, audio, audio_text = streams
+        v, a, attention = inputs.video, inputs.audio, inputs.attention
+        if video is not None:
+            video, video_text = self.video.attend(video, video_text, v, attention)  # eq. 1-3
+            video = video + self.text_to_video(video, inputs.text, attention)  # eq. 4
+        if audio is not None:
+            audio, audio_text = self.audio.attend(audio, audio_text, a, attention)  # eq. 1-3
+        if video is not None and audio is not None:  # eq. 5: audio first, then video reads the updated audio
+            audio = audio + self.video_to_audio(audio, video, attention, a.time_angles, v.time_angles)
+            video = video + self.audio_to_video(video, audio, attention, v.time_angles, a.time_angles)
+        if video is not None:
+            video, video_text = self.video.feed_forward(video, video_text, v)
+        if audio is not None:
+            audio, audio_text = self.audio.feed_forward(audio, audio_text, a)
+        return Streams(video, video_text, audio, audio_text)

@@ -1,0 +1,499 @@
+"""The SkyReels-V4 base network at any size: one dual-stream MMDiT for video and its sound (SkyReels-V4 sec. 3).
+
+Convention (ComfyUI's): sigma = 1 is noise, x = (1 - sigma) * x0 + sigma * noise, timestep = 1000 * sigma, and the network
+returns v = noise - x0. The paper's eq. 6 counts the other way round: t = 1 - sigma, v_paper = -v. Nothing else
+differs. All latents here are normalised: (raw latent - mean) / std, with the statistics in the checkpoint's buffers.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import rope
+from .attention import AttentionKernel, scaled_dot_product
+from .blocks import BlockInputs, Branch, JointBlock, Streams
+from .stem import ConvHead, ConvStem, PatchEmbedding, PatchHead, repeat_cells
+
+TIMESTEP_SCALE = 1000.0
+TIME_FEATURES = 256
+TEMPORAL_SCALE = 4  # pixel frames per latent frame (causal: the first frame is alone)
+AUDIO_LATENT_RATE = 44100 / 1024  # audio latents per second
+
+# Clean latents that the target attends to, with the time of each latent frame: references at negative times
+# (eq. 9), VideoCanvas patches at frame / 4. Video [B, C, t, H, W], audio [B, Ca, l].
+Context = tuple[Tensor, Sequence[float]]
+RunBlock = Callable[[int, Callable[[Streams], Streams], Streams], Streams]
+
+
+class ArchitectureError(ValueError):
+    """The tensors are not those of a SkyReels-V4 MMDiT; the message names the tensor that is missing or misshapen."""
+
+
+@dataclass(frozen=True)
+class MMDiTConfig:
+    """Sizes of the network. All but the rope constants are read back from a checkpoint's tensors.
+
+    video_channels, audio_channels: latent channels. text_dim, pooled_dim: widths of the text encoder's sequence and of
+    its summary (0: none). mlp_ratio: hidden width / dim. video_patch: latent cells per token and axis. audio_patch:
+    audio latents per token. stem_channels, head_blocks: convolution stem and head (0: plain patches).
+    rope_axes: head channels for time, row, column (their sum is dim / heads). preconditioned: the network's raw output
+    is added to the best linear guess of the velocity for data of unit variance (a small network learns faster so).
+    audio_rope_scale: None places sounds by their time; a number multiplies the token index (21/218 in the paper).
+    rope_theta, rope_time_scale, rope_space_scale only fill the frequency buffers, which a checkpoint carries itself.
+    """
+
+    video_channels: int
+    audio_channels: int
+    text_dim: int
+    pooled_dim: int
+    dim: int
+    heads: int
+    dual_blocks: int
+    single_blocks: int
+    mlp_ratio: float = 4.0
+    video_patch: int = 2
+    audio_patch: int = 1
+    stem_channels: int = 0
+    head_blocks: int = 0
+    rope_axes: tuple[int, int, int] = (44, 42, 42)
+    preconditioned: bool = False
+    audio_rope_scale: float | None = None
+    rope_theta: float = 10000.0
+    rope_time_scale: float = 1.0
+    rope_space_scale: float = 1.0
+
+    def __post_init__(self):
+        head_dim, rest = divmod(self.dim, self.heads)
+        time, row, column = self.rope_axes
+        if rest:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        if time + row + column != head_dim or row != column or time % 2 or row % 2:
+            raise ValueError(
+                f"rope_axes {self.rope_axes} must be even, with equal row and column, and sum to dim / heads = {head_dim}"
+            )
+
+    @classmethod
+    def from_state_dict(cls, sd: dict[str, Tensor], prefix: str = "") -> "MMDiTConfig":
+        """Reads the sizes from tensor shapes. Raises ArchitectureError naming the tensor that does not fit."""
+        shapes = _Shapes(sd, prefix)
+        video_channels = shapes.get("video_latent_mean", 1)[0]
+        audio_channels = shapes.get("audio_latent_mean", 1)[0]
+        dim, text_dim = shapes.get("text_in.weight", 2)
+        dual_blocks, single_blocks = shapes.count("dual_blocks"), shapes.count("single_blocks")
+        if dual_blocks + single_blocks == 0:
+            raise ArchitectureError(
+                f"tensor '{prefix}dual_blocks.0.video.media.attention.qkv.weight' is missing, and so is "
+                f"'{prefix}single_blocks.0.video.both.attention.qkv.weight': no block of a SkyReels-V4 MMDiT is there"
+            )
+        layer = "dual_blocks.0.video.media" if dual_blocks else "single_blocks.0.video.both"
+        head_dim = shapes.get(f"{layer}.attention.q_norm.weight", 1)[0]
+        time, space = shapes.get("time_frequencies", 1)[0], shapes.get("space_frequencies", 1)[0]
+        stem_channels = shapes.get("video_in.conv.weight", 4)[0] if shapes.has("video_in.conv.weight") else 0
+        cell = stem_channels or 2 * video_channels + 1
+        audio_in = shapes.get("audio_in.weight", 3)
+        config = dict(
+            video_channels=video_channels,
+            audio_channels=audio_channels,
+            text_dim=text_dim,
+            pooled_dim=shapes.get("pooled_in.0.weight", 2)[1] if shapes.has("pooled_in.0.weight") else 0,
+            dim=dim,
+            heads=dim // head_dim,
+            dual_blocks=dual_blocks,
+            single_blocks=single_blocks,
+            mlp_ratio=shapes.get(f"{layer}.mlp_in.weight", 2)[0] / dim,
+            video_patch=math.isqrt(shapes.get("video_in.project.weight", 2)[1] // cell),
+            audio_patch=audio_in[1] // audio_channels,
+            stem_channels=stem_channels,
+            head_blocks=shapes.count("video_out.blocks"),
+            rope_axes=(2 * time, 2 * space, 2 * space),
+            preconditioned=shapes.has("sigma_data"),
+            audio_rope_scale=float(sd[f"{prefix}audio_rope_scale"]) if shapes.has("audio_rope_scale") else None,
+        )
+        try:
+            return cls(**config)
+        except ValueError as error:
+            raise ArchitectureError(f"the checkpoint's shapes contradict each other: {error}") from error
+
+
+class _Shapes:
+    """Tensor shapes of a checkpoint, with errors that name the tensor."""
+
+    def __init__(self, sd: dict[str, Tensor], prefix: str):
+        self.sd, self.prefix = sd, prefix
+
+    def has(self, key: str) -> bool:
+        return self.prefix + key in self.sd
+
+    def get(self, key: str, ndim: int) -> tuple[int, ...]:
+        if not self.has(key):
+            raise ArchitectureError(f"tensor '{self.prefix}{key}' is missing: this is no SkyReels-V4 MMDiT")
+        shape = tuple(self.sd[self.prefix + key].shape)
+        if len(shape) != ndim:
+            raise ArchitectureError(f"tensor '{self.prefix}{key}' has shape {list(shape)}, expected {ndim} dimensions")
+        return shape
+
+    def count(self, name: str) -> int:
+        """Number of consecutive `name.0.`, `name.1.`, ... in the checkpoint."""
+        start = f"{self.prefix}{name}."
+        return 1 + max((int(k[len(start) :].split(".")[0]) for k in self.sd if k.startswith(start)), default=-1)
+
+
+class MMDiT(nn.Module):
+    """Joint video-audio diffusion transformer.
+
+    `operations` supplies Linear, LayerNorm, RMSNorm, Conv1d and Conv2d (torch.nn, or ComfyUI's casting and quantised ones).
+    Weights are not initialised for training by the constructor: see `init_weights`.
+    """
+
+    def __init__(self, config: MMDiTConfig, *, operations=nn, dtype=None, device=None):
+        super().__init__()
+        factory = {"dtype": dtype, "device": device}
+        layers = {"operations": operations, **factory}
+        linear, c = operations.Linear, config
+        self.config, self.dtype = config, dtype
+
+        stem, channels = c.stem_channels, 2 * c.video_channels + 1  # eq. 7: Concat(V, I, M)
+        if stem:
+            self.video_in: nn.Module = ConvStem(channels, c.dim, c.video_patch, stem, **layers)
+            self.video_out: nn.Module = ConvHead(c.video_channels, c.dim, c.video_patch, stem, c.head_blocks, **layers)
+        else:
+            self.video_in = PatchEmbedding(channels, c.dim, c.video_patch, **layers)
+            self.video_out = PatchHead(c.video_channels, c.dim, c.video_patch, **layers)
+        audio_cell = c.audio_patch * c.audio_channels
+        kernel = 3 if stem else 1  # with a stem, audio tokens see their neighbours too
+        self.audio_in = operations.Conv1d(audio_cell, c.dim, kernel, padding=kernel // 2, **factory)
+        self.audio_norm = operations.LayerNorm(c.dim, elementwise_affine=False, eps=1e-6, **factory)
+        self.audio_out_modulation = linear(c.dim, 2 * c.dim, **factory)
+        self.audio_out = linear(c.dim, audio_cell, **factory)
+
+        self.text_in = linear(c.text_dim, c.dim, **factory)
+        if c.pooled_dim:
+            self.pooled_in = nn.Sequential(
+                linear(c.pooled_dim, c.dim, **factory), nn.SiLU(), linear(c.dim, c.dim, **factory)
+            )
+        self.time_in = nn.Sequential(
+            linear(TIME_FEATURES, c.dim, **factory), nn.SiLU(), linear(c.dim, c.dim, **factory)
+        )
+        # One modulation layer per kind of token, shared by all blocks; each block adds a table of its own.
+        self.modulation = nn.ModuleDict(
+            {name: linear(c.dim, 6 * c.dim, **factory) for name in ("video", "video_text", "audio", "audio_text")}
+        )
+        block = (c.dim, c.heads, c.mlp_ratio)
+        self.dual_blocks = nn.ModuleList([JointBlock(*block, single=False, **layers) for _ in range(c.dual_blocks)])
+        self.single_blocks = nn.ModuleList([JointBlock(*block, single=True, **layers) for _ in range(c.single_blocks)])
+
+        def constant(name: str, value: Tensor) -> None:
+            self.register_buffer(name, value.to(device=device, dtype=torch.float32))
+
+        time, space = c.rope_axes[0] // 2, c.rope_axes[1] // 2
+        constant("time_frequencies", rope.frequencies(time, c.rope_theta, c.rope_time_scale))
+        constant("space_frequencies", rope.frequencies(space, c.rope_theta, c.rope_space_scale))
+        constant("temporal_frequencies", rope.frequencies(time + 2 * space, c.rope_theta, c.rope_time_scale))
+        for stream, width in (("video", c.video_channels), ("audio", c.audio_channels)):
+            constant(f"{stream}_latent_mean", torch.zeros(width))
+            constant(f"{stream}_latent_std", torch.ones(width))
+        constant("black_latent", torch.zeros(2, c.video_channels))  # of a first frame, of the later ones
+        if c.preconditioned:
+            constant("sigma_data", torch.ones(()))
+        if c.audio_rope_scale is not None:
+            constant("audio_rope_scale", torch.tensor(c.audio_rope_scale))
+
+    def forward(
+        self,
+        video: Tensor | None,
+        audio: Tensor | None,
+        timestep: Tensor,
+        text: Tensor,
+        *,
+        pooled: Tensor | None = None,
+        audio_timestep: Tensor | None = None,
+        condition: Tensor | None = None,
+        mask: Tensor | None = None,
+        video_context: Sequence[Context] = (),
+        audio_context: Sequence[Context] = (),
+        frame_rate: float = 16.0,
+        attention: AttentionKernel = scaled_dot_product,
+        run_block: RunBlock | None = None,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Velocities of the noisy video [B, C, T, H, W] and audio [B, Ca, L]; a branch given as None does not run.
+
+        timestep: sigma * 1000, [B], or one for each token: broadcastable to [B, T, h, w] (h = ceil(H / patch));
+        audio_timestep: likewise [B] or broadcastable to [B, n] tokens; None: timestep, which must be [B] then.
+        text [B, Lt, text_dim], pooled [B, pooled_dim] (needed if the network has pooled_dim).
+        condition [B, C, T, H, W] clean latents and mask [B, 1, T, H, W], 1 = given (eq. 7); None: nothing is given.
+        video_context, audio_context: clean in-context tokens and their times (eq. 8-9, VideoCanvas sec. 3.2).
+        frame_rate: frames per second of the video, which places sounds on its time axis.
+        Raises ValueError if both branches are None or the pieces do not fit together.
+        """
+        if video is None and audio is None:
+            raise ValueError("MMDiT needs a video latent, an audio latent or both; got neither")
+        if audio_timestep is None:
+            audio_timestep = timestep
+        words = self.text_in(text)
+        summary = self._summary(pooled)
+
+        video_branch = audio_branch = None
+        video_tokens = audio_tokens = None
+        if video is not None:
+            timestep = timestep.view(-1, 1, 1, 1) if timestep.ndim == 1 else timestep
+            video_tokens, video_branch, finish_video = self._embed_video(
+                video, timestep, summary, condition, mask, video_context
+            )
+        if audio is not None:
+            if audio_timestep.ndim not in (1, 2):
+                raise ValueError(f"audio_timestep has shape {list(audio_timestep.shape)}: give [B] or [B, tokens]")
+            audio_timestep = audio_timestep.view(-1, 1) if audio_timestep.ndim == 1 else audio_timestep
+            audio_tokens, audio_branch, finish_audio = self._embed_audio(
+                audio, audio_timestep, summary, audio_context, frame_rate
+            )
+
+        inputs = BlockInputs(video_branch, audio_branch, words, attention)
+        streams = Streams(
+            video_tokens, words if video is not None else None, audio_tokens, words if audio is not None else None
+        )
+        for index, block in enumerate([*self.dual_blocks, *self.single_blocks]):
+            if run_block is None:
+                streams = block(streams, inputs)
+            else:
+                streams = run_block(index, lambda s, block=block: block(s, inputs), streams)
+
+        return (
+            None if video is None else finish_video(streams.video),
+            None if audio is None else finish_audio(streams.audio),
+        )
+
+    # -- embeddings ------------------------------------------------------------------------------------------------
+
+    def _summary(self, pooled: Tensor | None) -> Tensor:
+        """What of the prompt enters the modulation: [B, dim] or 0."""
+        if not self.config.pooled_dim:
+            return torch.zeros(())
+        if pooled is None:
+            raise ValueError(f"this checkpoint reads a pooled text embedding of width {self.config.pooled_dim}: got none")
+        return self.pooled_in(pooled)
+
+    def _time_embedding(self, timestep: Tensor, summary: Tensor, dtype: torch.dtype) -> Tensor:
+        """timestep [B, ...] -> activated embedding [B, ..., dim]"""
+        half = TIME_FEATURES // 2
+        frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, device=timestep.device) / half)
+        phase = timestep.float().unsqueeze(-1) * frequencies
+        embedding = self.time_in(torch.cat([phase.cos(), phase.sin()], dim=-1).to(dtype))
+        if summary.ndim:
+            summary = summary.view(summary.shape[0], *[1] * (embedding.ndim - 2), -1)
+        return F.silu(embedding + summary)
+
+    def _modulate(self, name: str, embedding: Tensor) -> Tensor:
+        """[B, ..., dim] -> [B, ..., 6, dim]"""
+        return self.modulation[name](embedding).unflatten(-1, (6, -1))
+
+    def _text_modulation(self, name: str, timestep: Tensor, summary: Tensor, dtype: torch.dtype) -> Tensor:
+        """Text follows the noisiest token of its branch. -> [B, 1, 6, dim]"""
+        return self._modulate(name, self._time_embedding(timestep.flatten(1).amax(1, keepdim=True), summary, dtype))
+
+    def _embed_video(
+        self,
+        video: Tensor,
+        timestep: Tensor,
+        summary: Tensor,
+        condition: Tensor | None,
+        mask: Tensor | None,
+        context: Sequence[Context],
+    ) -> tuple[Tensor, Branch, Callable[[Tensor], Tensor]]:
+        """Tokens of [context; video] (eq. 8), what the blocks need to know about them, and the way back to a velocity."""
+        patch, dtype = self.config.video_patch, video.dtype
+        batch, channels, frames, height, width = video.shape
+        if channels != self.config.video_channels:
+            raise ValueError(f"the video latent has {channels} channels, this checkpoint takes {self.config.video_channels}")
+        condition, mask = self._fill_condition(video, condition, mask)
+        pad = (0, -width % patch, 0, -height % patch)
+        video, condition, mask = (F.pad(x, pad) for x in (video, condition, mask))
+        rows, columns = video.shape[-2] // patch, video.shape[-1] // patch
+
+        sigma = timestep.unsqueeze(-1) / TIMESTEP_SCALE  # [B, t, h, w, 1]
+        embedding = self._time_embedding(timestep, summary, dtype)  # [B, t, h, w, dim]
+        gain, skip_gain, out_gain = self._precondition(repeat_cells(sigma, patch), dtype)
+        noisy = video.movedim(1, -1)  # [B, T, H, W, C]
+        latent = torch.cat([noisy * gain, condition.movedim(1, -1), mask.movedim(1, -1)], dim=-1)
+        tokens, skip = self.video_in(latent, sigma, embedding)
+
+        times = torch.arange(frames, dtype=torch.float32, device=video.device)
+        positions = [rope.video_positions(times, rows, columns)]
+        groups = [tokens.flatten(1, 3)]
+        modulation = self._modulate("video", embedding)  # [B, t, h, w, 6, dim]
+        if any(n > 1 for n in modulation.shape[1:4]) or context:
+            modulation = modulation.expand(-1, frames, rows, columns, -1, -1)
+        modulations = [modulation.flatten(1, 3)]
+        for clean, clean_times in context:
+            group, position, clean_modulation = self._embed_video_context(clean, clean_times, summary, batch, dtype)
+            groups.insert(-1, group)
+            positions.insert(-1, position)
+            modulations.insert(-1, clean_modulation)
+
+        place = torch.cat(positions)
+        branch = Branch(
+            modulation=torch.cat(modulations, dim=1),
+            text_modulation=self._text_modulation("video_text", timestep, summary, dtype),
+            angles=rope.angles_3d(place, self.time_frequencies, self.space_frequencies),
+            time_angles=rope.angles_1d(place[:, 0], self.temporal_frequencies),
+        )
+
+        def finish(tokens: Tensor) -> Tensor:
+            target = tokens[:, -frames * rows * columns :].unflatten(1, (frames, rows, columns))
+            velocity = noisy * skip_gain + self.video_out(target, skip, embedding) * out_gain
+            return velocity.movedim(-1, 1)[..., :height, :width]
+
+        return torch.cat(groups, dim=1), branch, finish
+
+    def _embed_video_context(
+        self, clean: Tensor, times: Sequence[float], summary: Tensor, batch: int, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """In-context tokens: clean in the noisy and in the condition channels, mask 1, timestep 0."""
+        patch = self.config.video_patch
+        if clean.ndim != 5 or len(times) != clean.shape[2]:
+            raise ValueError(
+                f"a video context of shape {list(clean.shape)} needs one time for each of its latent frames; got {len(times)}"
+            )
+        clean = clean.to(dtype).expand(batch, -1, -1, -1, -1)
+        clean = F.pad(clean, (0, -clean.shape[-1] % patch, 0, -clean.shape[-2] % patch)).movedim(1, -1)
+        timestep = torch.zeros(batch, 1, 1, 1, device=clean.device)
+        embedding = self._time_embedding(timestep, summary, dtype)
+        latent = torch.cat([clean, clean, torch.ones_like(clean[..., :1])], dim=-1)
+        tokens, _ = self.video_in(latent, timestep.unsqueeze(-1), embedding)
+        _, frames, rows, columns, _ = tokens.shape
+        place = rope.video_positions(torch.tensor(times, device=clean.device), rows, columns)
+        modulation = self._modulate("video", embedding).expand(-1, frames, rows, columns, -1, -1)
+        return tokens.flatten(1, 3), place, modulation.flatten(1, 3)
+
+    def _embed_audio(
+        self,
+        audio: Tensor,
+        timestep: Tensor,
+        summary: Tensor,
+        context: Sequence[Context],
+        frame_rate: float,
+    ) -> tuple[Tensor, Branch, Callable[[Tensor], Tensor]]:
+        """Tokens of [context; audio], what the blocks need to know about them, and the way back to a velocity."""
+        dtype, (batch, channels, latents) = audio.dtype, audio.shape
+        if channels != self.config.audio_channels:
+            raise ValueError(f"the audio latent has {channels} channels, this checkpoint takes {self.config.audio_channels}")
+        patch = self.config.audio_patch
+        embedding = self._time_embedding(timestep, summary, dtype)  # [B, n or 1, dim]
+        sigma = timestep.unsqueeze(-1) / TIMESTEP_SCALE
+        gain, skip_gain, out_gain = self._precondition(sigma, dtype)
+
+        noisy = self._audio_patches(audio)  # [B, n, patch * Ca]
+        groups = [self._project_audio(noisy * gain)]
+        times = [self.audio_times(latents, frame_rate, audio.device)]
+        modulation = self._modulate("audio", embedding)
+        if modulation.shape[1] > 1 or context:
+            modulation = modulation.expand(-1, noisy.shape[1], -1, -1)
+        modulations = [modulation]
+        for clean, clean_times in context:
+            if clean.ndim != 3 or len(clean_times) != clean.shape[2]:
+                raise ValueError(
+                    f"an audio context of shape {list(clean.shape)} needs one time for each latent; got {len(clean_times)}"
+                )
+            patches = self._audio_patches(clean.to(dtype).expand(batch, -1, -1))
+            still = self._time_embedding(torch.zeros(batch, 1, device=audio.device), summary, dtype)
+            middle = torch.tensor(clean_times, device=audio.device).split(patch)
+            groups.insert(-1, self._project_audio(patches))
+            times.insert(-1, torch.stack([t.mean() for t in middle]))
+            modulations.insert(-1, self._modulate("audio", still).expand(-1, patches.shape[1], -1, -1))
+
+        angles = rope.angles_1d(torch.cat(times), self.temporal_frequencies)
+        branch = Branch(
+            modulation=torch.cat(modulations, dim=1),
+            text_modulation=self._text_modulation("audio_text", timestep, summary, dtype),
+            angles=angles,
+            time_angles=angles,
+        )
+
+        def finish(tokens: Tensor) -> Tensor:
+            shift, scale = self.audio_out_modulation(embedding).chunk(2, dim=-1)
+            out = self.audio_out(self.audio_norm(tokens[:, -noisy.shape[1] :]) * (1 + scale) + shift)
+            velocity = (noisy * skip_gain + out * out_gain).unflatten(-1, (patch, channels)).flatten(1, 2)
+            return velocity.movedim(-1, 1)[..., :latents]
+
+        return torch.cat(groups, dim=1), branch, finish
+
+    def _audio_patches(self, audio: Tensor) -> Tensor:
+        """[B, Ca, L] -> [B, n, patch * Ca], zero-padded at the end"""
+        audio = F.pad(audio, (0, -audio.shape[-1] % self.config.audio_patch))
+        return audio.movedim(1, -1).unflatten(1, (-1, self.config.audio_patch)).flatten(2)
+
+    def _project_audio(self, patches: Tensor) -> Tensor:
+        return self.audio_in(patches.movedim(1, -1)).movedim(-1, 1)
+
+    def audio_times(self, latents: int, frame_rate: float, device=None) -> Tensor:
+        """Temporal rope positions of the audio tokens, in latent video frames: [ceil(latents / patch)]"""
+        if self.config.audio_rope_scale is not None:
+            tokens = -(-latents // self.config.audio_patch)
+            return torch.arange(tokens, dtype=torch.float32, device=device) * self.audio_rope_scale.to(device)
+        return rope.audio_positions(
+            latents,
+            self.config.audio_patch,
+            frame_rate=frame_rate,
+            latent_rate=AUDIO_LATENT_RATE,
+            temporal_scale=TEMPORAL_SCALE,
+            device=device,
+        )
+
+    def _fill_condition(self, video: Tensor, condition: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Condition latents and mask of eq. 7; cells that are not given hold the latent of a black picture."""
+        black = self.black_latent.to(video)
+        black = torch.cat([black[:1], black[1:].expand(video.shape[2] - 1, -1)]).T[None, :, :, None, None]
+        black = black.expand_as(video)
+        if (condition is None) != (mask is None):
+            raise ValueError("condition and mask come together: give both or neither")
+        if condition is None or mask is None:
+            return black, torch.zeros_like(video[:, :1])
+        if condition.shape[1:] != video.shape[1:] or mask.shape[2:] != video.shape[2:]:
+            raise ValueError(
+                f"condition {list(condition.shape)} and mask {list(mask.shape)} must fit the video latent {list(video.shape)}"
+            )
+        mask = mask.to(video)
+        return torch.where(mask > 0.5, condition.to(video), black), mask.expand(video.shape[0], -1, -1, -1, -1)
+
+    def _precondition(self, sigma: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Gains of the input, of the skip from it, and of the raw output, for noise levels sigma.
+
+        For x = (1 - s) x0 + s noise with data of unit variance, var x = s^2 + (1 - s)^2 = D, and the best linear guess of
+        v = noise - x0 is (2s - 1) / D * x, which leaves an error of variance 1 / D for the network to explain.
+        """
+        if not self.config.preconditioned:
+            one = torch.ones_like(sigma, dtype=dtype)
+            return one, torch.zeros_like(one), one
+        variance = sigma**2 + (1 - sigma) ** 2
+        gain = variance.rsqrt()
+        return gain.to(dtype), ((2 * sigma - 1) / variance).to(dtype), gain.to(dtype)
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator | None = None) -> "MMDiT":
+        """Initial values for training from scratch: small residual branches, gates at one half, and cross-attentions
+        and outputs at zero, so that eq. 4 and 5 join in as they become useful."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("norm.weight"):
+                nn.init.ones_(parameter)
+            elif parameter.ndim == 1 or "modulation_table" in name:
+                nn.init.zeros_(parameter)
+            else:
+                fan_in = parameter[0].numel()
+                nn.init.normal_(parameter, std=fan_in**-0.5, generator=generator)
+        for name, module in self.named_modules():
+            weight = getattr(module, "weight", None)
+            if name.endswith(("attention_out", "mlp_out")):
+                nn.init.normal_(weight, std=0.02, generator=generator)
+            elif name.endswith(("_to_video.out", "_to_audio.out", "audio_out", "video_out.project")):
+                nn.init.zeros_(weight)
+            elif name.startswith("modulation.") or name.endswith("modulation"):
+                if weight is not None:
+                    nn.init.normal_(weight, std=0.01, generator=generator)
+        for layer in self.modulation.values():
+            layer.bias.view(6, -1)[[2, 5]] = 0.5  # attention and MLP gates
+        return self

@@ -1,0 +1,1 @@
+"""Training of Mini in plain PyTorch: the toybox world, codecs, text encoder and the joint network. No ComfyUI."""

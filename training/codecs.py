@@ -1,0 +1,179 @@
+"""Fits Mini's two codecs to the toybox and saves them: minutes on a CPU.
+
+    python -m training.codecs --out models/weights [--seconds 420] [--level easy] [--only video]
+
+The video codec's linear skeleton is a principal component analysis; its convolutions are then trained for `--seconds`
+of wall time. The audio codec is a principal component analysis and needs no training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.video_vae import VideoVAE, VideoVAEConfig, save_video_vae
+from training.toybox import FRAME_RATE, Scenes, sample_scenes
+
+HELD_OUT_SEED = 987_654_321  # never used for fitting
+LATENT_NOISE = 0.08  # the decoder learns to tolerate what a diffusion model gets wrong
+LATENT_PENALTY = 3e-4
+FIRST_FRAME_SHARE = 0.25  # of the loss: the first frame has a latent of its own, and a picture of its own to make
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of each clip of [B, ...], for values in [-1, 1] (peak 2)."""
+    return 10 * torch.log10(4 / (a - b).square().flatten(1).mean(1))
+
+
+def principal_components(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """[..., n] -> mean [n], components [n, n] in columns, variances [n], by falling variance."""
+    x = x.reshape(-1, x.shape[-1]).double()
+    mean = x.mean(0)
+    variances, components = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+    return mean.float(), components.flip(1).float(), variances.flip(0).clamp(min=0).float()
+
+
+def fit_video_skeleton(vae: VideoVAE, video: Tensor) -> None:
+    """Sets the linear maps of encoder and decoder to principal components of video [B, 3, F, H, W], and freezes them.
+
+    Latents are half-whitened (coordinate / variance ** 1/4): unit scale over all channels together, while channels
+    that matter more stay larger. The first frame's basis is then rotated so that a standing picture has nearly the
+    same latent whether it comes first or later: a diffusion model sees one language, not two.
+    """
+    channels, group = vae.channels, vae.temporal_scale
+
+    def basis(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, components, variances = principal_components(patches)
+        variances = variances[:channels]
+        scale = variances.pow(-0.25)
+        scale = scale / (variances * scale.square()).mean().sqrt()
+        return mean, components[:, :channels] * scale, components[:, :channels] / scale
+
+    stills = vae.to_patches(video[:, :, 0::group][:, :, :2], 1)
+    first_mean, first_encode, first_decode = basis(stills)
+    rest_mean, rest_encode, rest_decode = basis(vae.to_patches(video[:, :, 1:], group))
+    # Orthogonal Procrustes problem: the rotation that takes the latents of stills to those of the same picture held.
+    held = (stills.repeat(1, 1, 1, group) - rest_mean) @ rest_encode
+    u, _, v = torch.linalg.svd(((stills - first_mean) @ first_encode).flatten(0, 2).T @ held.flatten(0, 2))
+    rotation = u @ v
+    with torch.no_grad():
+        for encoder, decoder, mean, encode, decode in (
+            (vae.encode_first, vae.decode_first, first_mean, first_encode @ rotation, first_decode @ rotation),
+            (vae.encode_rest, vae.decode_rest, rest_mean, rest_encode, rest_decode),
+        ):
+            encoder.project.weight.copy_(encode.T)
+            encoder.project.bias.copy_(-mean @ encode)
+            decoder.expand.weight.copy_(decode)
+            decoder.expand.bias.copy_(mean)
+            for correction in (encoder.out, decoder.out):
+                nn.init.zeros_(correction.weight)
+                nn.init.zeros_(correction.bias)
+            encoder.project.requires_grad_(False)
+            decoder.expand.requires_grad_(False)
+
+
+def video_losses(vae: VideoVAE, video: Tensor, generator: torch.Generator) -> Tensor:
+    """Squared and absolute error under latent noise, and a mild pull of the latents to zero."""
+    latent = vae.encode(video)
+    noise = torch.randn(latent.shape, generator=generator).to(latent)
+    error = vae.reconstruct(latent + LATENT_NOISE * noise) - video
+    per_pixel = error.square() + 0.03 * error.abs()
+    loss = FIRST_FRAME_SHARE * per_pixel[:, :, 0].mean() + (1 - FIRST_FRAME_SHARE) * per_pixel[:, :, 1:].mean()
+    return loss + LATENT_PENALTY * latent.square().mean()
+
+
+@torch.no_grad()
+def measure_video(vae: VideoVAE, video: Tensor) -> dict[str, float]:
+    """PSNR in dB of the first frame and of the rest, clean and with latent noise of 0.1, and the latents' scale."""
+    latent = vae.encode(video)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0)).to(latent)
+    clean, noisy = vae.decode(latent), vae.decode(latent + 0.1 * noise)
+    return {
+        "psnr_first": float(psnr(clean[:, :, 0], video[:, :, 0]).mean()),
+        "psnr_rest": float(psnr(clean[:, :, 1:], video[:, :, 1:]).mean()),
+        "psnr_first_noisy": float(psnr(noisy[:, :, 0], video[:, :, 0]).mean()),
+        "psnr_rest_noisy": float(psnr(noisy[:, :, 1:], video[:, :, 1:]).mean()),
+        "latent_std": float(latent.std()),
+    }
+
+
+def fit_video(level: str, seconds: float, seed: int, device: str) -> tuple[VideoVAE, dict[str, float]]:
+    """Fits a VideoVAE to a level of the toybox: a skeleton, then `seconds` of training with a cosine schedule."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    vae = VideoVAE(VideoVAEConfig())
+    fit_video_skeleton(vae, sample_scenes(512, frames=17, level=level, generator=generator).render())
+    vae.to(device)
+    held_out = held_out_scenes(64, level, device).render()
+    report("skeleton", measure_video(vae, held_out))
+
+    weights = [p for p in vae.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, betas=(0.9, 0.99), weight_decay=1e-4)
+    began, steps = time.monotonic(), 0
+    for progress in until(seconds):
+        for group in optimizer.param_groups:
+            group["lr"] = 2.5e-3 * min(1, (steps + 1) / 40) * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-5
+        scenes = sample_scenes(20, frames=9, level=level, generator=generator, device=device)
+        loss = video_losses(vae, scenes.render(), generator)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        steps += 1
+        if steps % 200 == 0:
+            report(f"{time.monotonic() - began:.0f} s, step {steps}", measure_video(vae, held_out))
+    figures = measure_video(vae, held_out) | {"steps": float(steps), "clips": float(20 * steps)}
+    report("video codec", figures)
+    return vae, figures
+
+
+def until(seconds: float) -> Iterator[float]:
+    """Yields the share of `seconds` of wall time that is over, until all is."""
+    began = time.monotonic()
+    while (progress := (time.monotonic() - began) / max(seconds, 1e-9)) < 1:
+        yield progress
+
+
+def held_out_scenes(count: int, level: str, device: str = "cpu", frames: int = 17) -> Scenes:
+    """Scenes that no codec is fitted to."""
+    generator = torch.Generator().manual_seed(HELD_OUT_SEED)
+    return sample_scenes(count, frames=frames, level=level, generator=generator, device=device)
+
+
+def report(title: str, figures: dict[str, float]) -> None:
+    print(f"{title}: " + ", ".join(f"{name} {value:.5g}" for name, value in figures.items()), flush=True)
+
+
+def facts(figures: dict[str, float], **more: str) -> dict[str, str]:
+    """Metadata of a safetensors file holds strings only."""
+    return {name: f"{value:.5g}" for name, value in figures.items()} | more
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fit Mini's video and audio codec to the toybox.")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the two safetensors files")
+    parser.add_argument("--seconds", type=float, default=420, help="wall time for the video codec's training")
+    parser.add_argument("--level", default="easy", help="level of the toybox")
+    parser.add_argument("--only", choices=("video", "audio"), help="fit one of the two")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    if args.only != "audio":
+        vae, figures = fit_video(args.level, args.seconds, args.seed, args.device)
+        more = {"level": args.level, "seconds": f"{args.seconds:g}", "seed": str(args.seed)}
+        path = args.out / "mini_video_vae.safetensors"
+        save_video_vae(path, vae, dtype=torch.float16, **facts(figures, frame_rate=f"{FRAME_RATE:g}", **more))
+        print(f"{path}: {path.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Encoded clips of the toybox, made once and cached on disk.
+
+A cache holds, for N clips of F frames: `video` [N, C, T, h, w] and `audio` [N, Ca, L] raw latents, `patch` [N, C, 1, h, w]
+(one frame of the clip, cut to a random rectangle, zero-padded and encoded alone as VideoCanvas sec. 3.2 does),
+`patch_frame` [N], the scenes themselves, and the statistics that the network normalises by.
+"""
+
+import dataclasses
+import hashlib
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.audio_vae import AudioVAE, load_audio_vae
+from models.video_vae import VideoVAE, load_video_vae
+from training.captions import caption
+from training.toybox import ATTRIBUTES, LEVELS, Scenes, sample_scenes
+
+CHUNK = 64  # clips rendered at once; the clips of a chunk share the frame that their patch is taken from
+SMALLEST_PATCH = 0.2  # of the frame's width and height (VideoCanvas, training recipe: 20 % to 100 %)
+
+
+@dataclass
+class Clips:
+    """A cache in memory. Latents are raw float16; see `normalise` of the trainer for what the network sees."""
+
+    tensors: dict[str, Tensor]
+    scenes: Scenes
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    @classmethod
+    def load(cls, path: Path) -> "Clips":
+        with safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            level, frames = LEVELS[file.metadata()["level"]], int(file.metadata()["frames"])
+        parts = {field: tensors.pop(f"scenes.{field}") for field in (*ATTRIBUTES, "start", "velocity")}
+        return cls(tensors, Scenes(**parts, level=level, frames=frames))
+
+    def captions(self, index: Tensor, chooser: random.Random) -> list[str]:
+        """A fresh paraphrase for each clip of index [B]."""
+        return [caption(self.scenes.attributes(int(i)), chooser) for i in index]
+
+
+def cache_path(folder: Path, weights: Path, *, clips: int, frames: int, level: str, seed: int) -> Path:
+    """The file's name holds a hash of all that determines its content, the codecs included."""
+    digest = hashlib.sha256(f"{clips} {frames} {level} {seed}".encode())
+    for name in ("mini_video_vae", "mini_audio_vae"):
+        digest.update((weights / f"{name}.safetensors").read_bytes())
+    return folder / f"{level}_{frames}f_{clips}_{digest.hexdigest()[:12]}.safetensors"
+
+
+def zero_padded_patch(frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Cuts one random rectangle and sets all else to 0 (mid grey). [B, 3, 1, H, W] -> the same shape"""
+    mask = torch.zeros_like(frames[:1, :1])
+    bounds = []
+    for size in frames.shape[-2:]:
+        fraction = SMALLEST_PATCH + (1 - SMALLEST_PATCH) * torch.rand((), generator=generator).item()
+        length = max(1, round(size * fraction))
+        start = int(torch.randint(size - length + 1, (), generator=generator))
+        bounds.append(slice(start, start + length))
+    mask[..., bounds[0], bounds[1]] = 1
+    return frames * mask
+
+
+@torch.inference_mode()
+def encode_clips(
+    path: Path, video_vae: VideoVAE, audio_vae: AudioVAE, *, clips: int, frames: int, level: str, seed: int, report=print
+) -> None:
+    """Renders and encodes `clips` clips (rounded up to whole chunks) and writes the cache, aside first, then renamed."""
+    generator = torch.Generator().manual_seed(seed)
+    parts: dict[str, list[Tensor]] = {}
+
+    def keep(name: str, value: Tensor) -> None:
+        parts.setdefault(name, []).append(value)
+
+    for done in range(0, clips, CHUNK):
+        scenes = sample_scenes(CHUNK, frames=frames, level=level, generator=generator)
+        video = scenes.render()
+        frame = int(torch.randint(frames, (), generator=generator))
+        keep("video", video_vae.encode(video).half())
+        keep("audio", audio_vae.encode(scenes.sound()).half())
+        keep("patch", video_vae.encode(zero_padded_patch(video[:, :, frame : frame + 1], generator)).half())
+        keep("patch_frame", torch.full((CHUNK,), frame, dtype=torch.int16))
+        for field in dataclasses.fields(scenes):
+            value = getattr(scenes, field.name)
+            if isinstance(value, Tensor):
+                keep(f"scenes.{field.name}", value)
+        if report and done % (CHUNK * 32) == 0:
+            report(f"encoding clips: {done} of {clips}")
+    tensors = {name: torch.cat(value) for name, value in parts.items()}
+    black = video_vae.encode(torch.full((1, 3, 5, *video.shape[-2:]), -1.0))
+    tensors["black_latent"] = black.mean((0, 3, 4)).T.contiguous()  # [2, C]: of a first frame, of the later ones
+    for stream in ("video", "audio"):
+        latent = tensors[stream].float().transpose(0, 1).flatten(1)
+        tensors[f"{stream}_latent_mean"], tensors[f"{stream}_latent_std"] = latent.mean(1), latent.std(1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    save_file(tensors, aside, metadata={"level": level, "frames": str(frames), "seed": str(seed)})
+    aside.rename(path)
+
+
+def load_or_encode(folder: Path, weights: Path, **what) -> Clips:
+    """The cache for these settings, made now if it is not there."""
+    path = cache_path(folder, weights, **what)
+    if not path.exists():
+        video_vae = load_video_vae(weights / "mini_video_vae.safetensors")
+        audio_vae = load_audio_vae(weights / "mini_audio_vae.safetensors")
+        encode_clips(path, video_vae, audio_vae, **what)
+    return Clips.load(path)

@@ -1,0 +1,186 @@
+"""What the network learns from one batch: noise levels, masks, and the flow-matching loss (SkyReels-V4 eq. 6).
+
+Noise levels are per token (Diffusion Forcing): about half of the rows share one sigma, as stock samplers do; the others
+give each latent frame its own, so that earlier frames may run ahead and given frames may be clean.
+sigma = 1 - t of the paper; the target v = noise - x0 is the negative of eq. 6.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, TIMESTEP_SCALE, MMDiT
+from models.rope import audio_positions
+from models.stem import repeat_cells
+
+# Shares of the rows. Shared: one sigma for all tokens. Wave: earlier frames ahead, sound following. Ordered:
+# independent sigmas, sorted. Foley: the whole video is given.
+SCHEDULES = {"shared": 0.58, "wave": 0.2, "ordered": 0.14, "foley": 0.08}
+# What is given (mask 1) in the rows that have a picture of several latent frames.
+GIVEN = {"nothing": 0.62, "first": 0.14, "prefix": 0.1, "ends": 0.04, "outside a box": 0.1}
+# How the given cells reach the network: condition channels (eq. 7), clean with timestep 0, or both.
+ROUTES = ("channels", "clean", "both")
+SIGMA_MEAN, SIGMA_SPREAD = 0.2, 1.2  # of logit(sigma)
+WAVE_SHIFT = 2.0
+
+
+@dataclass
+class Noising:
+    """Noise levels and masks of a batch. sigma [B, T, h, w], audio_sigma [B, n], mask [B, 1, T, H, W] (1 = given)."""
+
+    sigma: Tensor
+    audio_sigma: Tensor
+    mask: Tensor
+
+
+def choose(shares: dict[str, float], rows: int, generator: torch.Generator) -> Tensor:
+    """Index of a share for each row. [rows] long"""
+    return torch.multinomial(torch.tensor(list(shares.values())), rows, replacement=True, generator=generator)
+
+
+def random_sigma(*shape: int, generator: torch.Generator) -> Tensor:
+    """Logit-normal noise levels in (0, 1)."""
+    return torch.sigmoid(torch.randn(*shape, generator=generator) * SIGMA_SPREAD + SIGMA_MEAN)
+
+
+def wave_sigma(clock: Tensor, place: Tensor, delay: Tensor) -> Tensor:
+    """Noise levels when the token at `place` (latent frames) starts `delay * place` after the clock: 1 before, 0 after."""
+    clean = (clock - place * delay).clamp(0, 1)
+    return 1 - clean / (clean + WAVE_SHIFT * (1 - clean))
+
+
+def given_mask(kind: Tensor, frames: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Masks of the kinds in GIVEN, in latent cells. kind [B] -> [B, 1, T, H, W], 1 = given"""
+    rows = len(kind)
+
+    def uniform(low: int, high: int) -> Tensor:
+        return torch.randint(low, high, (rows, 1), generator=generator)
+
+    index = torch.arange(frames)
+    time = torch.stack(
+        [
+            torch.zeros(rows, frames, dtype=torch.bool),
+            (index < 1).expand(rows, -1),
+            index < uniform(1, max(2, frames)),
+            ((index == 0) | (index == frames - 1)).expand(rows, -1),
+            torch.ones(rows, frames, dtype=torch.bool),
+        ]
+    )[kind, torch.arange(rows)]  # [B, T]
+    inside = []
+    for size in (height, width):
+        length = uniform(size // 4, size)
+        start = (torch.rand(rows, 1, generator=generator) * (size - length + 1)).long()
+        cell = torch.arange(size)
+        inside.append((cell >= start) & (cell < start + length))
+    box = inside[0][:, :, None] & inside[1][:, None, :]  # [B, H, W]
+    boxed = (kind == list(GIVEN).index("outside a box"))[:, None, None]
+    return (time[:, :, None, None] & ~(box & boxed)[:, None]).unsqueeze(1).float()
+
+
+def sample_noising(
+    rows: int, frames: int, height: int, width: int, latents: int, model: MMDiT, generator: torch.Generator
+) -> tuple[Noising, Tensor]:
+    """Noise levels and masks of a batch, and the route [B] by which its given cells reach the network."""
+    patch, tokens = model.config.video_patch, -(-latents // model.config.audio_patch)
+    schedule = choose(SCHEDULES, rows, generator)[:, None]
+    shared, wave, ordered, foley = (schedule == i for i in range(len(SCHEDULES)))
+
+    one = random_sigma(rows, 1, generator=generator)
+    place = torch.arange(frames).float()
+    sound = audio_positions(latents, model.config.audio_patch, frame_rate=16.0, latent_rate=AUDIO_LATENT_RATE)
+    delay = 0.3 + 0.7 * torch.rand(rows, 1, generator=generator)
+    lag = 0.2 + 1.2 * torch.rand(rows, 1, generator=generator)
+    clock = torch.rand(rows, 1, generator=generator) * (1 + (frames - 1) * delay)
+    sorted_sigma = random_sigma(rows, frames, generator=generator).sort(dim=1)[0]
+    sigma = torch.where(wave, wave_sigma(clock, place, delay), torch.where(ordered, sorted_sigma, one))
+    sigma = torch.where(foley, torch.zeros(()), sigma)
+    independent = random_sigma(rows, 1, generator=generator)
+    audio = torch.where(wave, wave_sigma(clock, sound + lag, delay), torch.where(ordered, independent, one))
+
+    kind = choose(GIVEN, rows, generator) if frames > 1 else torch.zeros(rows, dtype=torch.long)
+    kind = torch.where(foley[:, 0], 0, kind)
+    mask = given_mask(kind, frames, height, width, generator)
+    route = torch.randint(len(ROUTES), (rows,), generator=generator)
+    # A token is clean only if all its cells are given; timestep 0 goes with it.
+    covered = -F.max_pool3d(-mask, (1, patch, patch), ceil_mode=True)[:, 0]
+    clean = covered.bool() & (route != ROUTES.index("channels"))[:, None, None, None]
+    sigma = sigma[:, :, None, None].expand(-1, -1, *covered.shape[-2:])
+    sigma = torch.where(clean, torch.zeros(()), sigma)
+    shown = (route != ROUTES.index("clean"))[:, None, None, None, None]
+    return Noising(sigma, audio.expand(-1, tokens), mask * shown), route
+
+
+def weighted_error(velocity: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
+    """Squared error in the units of the network's raw output, averaged over what is noisy (sigma > 0).
+
+    The weight s^2 + (1 - s)^2 undoes the preconditioning gain: every noise level then has an error of about the same
+    size. It depends on sigma alone; weights that depend on the data would shift what the flow converges to.
+    """
+    weight = sigma**2 + (1 - sigma) ** 2
+    noisy = (sigma > 0).float().expand_as(target)
+    return ((velocity - target) ** 2 * weight * noisy).sum() / noisy.sum().clamp(min=1)
+
+
+def flow_matching_loss(
+    model: MMDiT,
+    video: Tensor | None,
+    audio: Tensor,
+    text: Tensor,
+    pooled: Tensor,
+    *,
+    video_context=(),
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Losses (video, audio) of one batch of normalised clean latents [B, C, T, H, W] and [B, Ca, L] (eq. 6).
+
+    video None trains text to audio. `model` may be wrapped for data-parallel training.
+    """
+    network: MMDiT = getattr(model, "module", model)
+    rows, latents = audio.shape[0], audio.shape[-1]
+    frames, height, width = video.shape[2:] if video is not None else (1, network.config.video_patch, network.config.video_patch)
+    noising, _ = sample_noising(rows, frames, height, width, latents, network, generator)
+
+    def to_device(x: Tensor) -> Tensor:
+        return x.to(audio.device)
+
+    def noise_like(x: Tensor) -> Tensor:
+        return to_device(torch.randn(x.shape, generator=generator))
+
+    audio_sigma = to_device(noising.audio_sigma if video is not None else random_sigma(rows, 1, generator=generator))
+    audio_cells = audio_sigma.expand(-1, -(-latents // network.config.audio_patch))
+    audio_cells = audio_cells.repeat_interleave(network.config.audio_patch, dim=1)[:, None, :latents]  # [B, 1, L]
+    audio_noise = noise_like(audio)
+    noisy_audio = torch.lerp(audio, audio_noise, audio_cells)
+    audio_target = audio_noise - audio
+    if video is None:
+        timestep = audio_sigma[:, 0] * TIMESTEP_SCALE
+        _, audio_velocity = model(None, noisy_audio, timestep, text, pooled=pooled)
+        return torch.zeros((), device=audio.device), weighted_error(audio_velocity, audio_target, audio_cells)
+
+    sigma = to_device(noising.sigma)
+    cells = repeat_cells(sigma.unsqueeze(-1), network.config.video_patch).movedim(-1, 1)[..., :height, :width]
+    video_noise = noise_like(video)
+    mask = to_device(noising.mask)
+    video_velocity, audio_velocity = model(
+        torch.lerp(video, video_noise, cells),
+        noisy_audio,
+        sigma * TIMESTEP_SCALE,
+        text,
+        pooled=pooled,
+        audio_timestep=audio_sigma * TIMESTEP_SCALE,
+        condition=video,
+        mask=mask,
+        video_context=video_context,
+    )
+    return (
+        weighted_error(video_velocity, video_noise - video, cells),
+        weighted_error(audio_velocity, audio_target, audio_cells),
+    )
+
+
+def latents_of(latent_frames: int, frame_rate: float = 16.0) -> int:
+    """Audio latents that cover a video of so many latent frames."""
+    frames = TEMPORAL_SCALE * (latent_frames - 1) + 1
+    return int(-(-frames * AUDIO_LATENT_RATE // frame_rate))
