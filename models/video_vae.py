@@ -2,7 +2,7 @@
 
 The skeleton of encoder and decoder is linear: the principal components of 8x8 patches (first frame) and of 8x8x4
 patches (every four frames after it). Small ConvNeXt stacks at latent resolution correct what a linear map loses. The
-skeleton alone reaches about 27 dB on the toybox, which is what makes the fit a matter of minutes on a CPU.
+skeleton alone reaches 24 to 26 dB on the toybox, which is what makes the fit a matter of minutes on a CPU.
 A latent never depends on later frames; a decoded frame depends on its own latent and on the one before.
 """
 
@@ -58,7 +58,7 @@ class VideoVAEConfig:
         scale = math.isqrt(first // RGB)
         if RGB * scale**2 != first or rest % first:
             raise ValueError(
-                f"encode_first.project.weight sees patches of {first} numbers and encode_rest.project.weight of {rest}: "
+                f"encode_first.project.weight sees patches of {first} numbers, encode_rest.project.weight of {rest}: "
                 f"expected 3 x s x s (192 for s=8) and a multiple of it"
             )
         return cls(
@@ -130,8 +130,8 @@ class VideoVAE(nn.Module):
     """Video [B, 3, F, H, W] in [-1, 1], F = 4n+1, H and W multiples of 8  <->  latent [B, C, 1+n, H/8, W/8].
 
     Latents are deterministic, of about unit scale over all channels together; decoding tolerates noise of about 0.1
-    on them. Both directions work through time in chunks of `chunk` latent frames, so that memory beyond the input
-    and the result does not grow with the length.
+    on them. Both directions work through time in chunks of `chunk` latent frames, so that the memory for activations
+    does not grow with the length.
     """
 
     chunk = 8  # latent frames per step
@@ -171,14 +171,16 @@ class VideoVAE(nn.Module):
 
     def decode(self, latent: Tensor) -> Tensor:
         """[B, C, T, h, w] -> video [B, 3, 1 + 4(T-1), 8h, 8w], clamped to [-1, 1]."""
-        if latent.ndim != 5 or latent.shape[1] != self.channels:
-            raise ValueError(f"video latent has shape {list(latent.shape)}: expected [B, {self.channels}, T, h, w]")
-        starts = [0, *range(1, latent.shape[2], self.chunk)]
-        return torch.cat([self._decode_chunk(latent, start).clamp_(-1, 1) for start in starts], 2)
+        if latent.ndim != 5 or latent.shape[1] != self.channels or not latent.shape[2]:
+            raise ValueError(
+                f"video latent has shape {list(latent.shape)}: expected [B, {self.channels}, T, h, w], T >= 1"
+            )
+        return self.reconstruct(latent).clamp_(-1, 1)
 
     def reconstruct(self, latent: Tensor) -> Tensor:
         """`decode` without the clamp, whose gradient would vanish where the decoder overshoots: for training."""
-        return torch.cat([self._decode_chunk(latent, start) for start in [0, *range(1, latent.shape[2], self.chunk)]], 2)
+        starts = (0, *range(1, latent.shape[2], self.chunk))
+        return torch.cat([self._decode_chunk(latent, start) for start in starts], 2)
 
     def _decode_chunk(self, latent: Tensor, start: int) -> Tensor:
         """Video of latent frame 0 (start 0), or of latent frames start ... start+chunk-1."""
@@ -188,7 +190,7 @@ class VideoVAE(nn.Module):
         batch, channels, frames, height, width = now.shape
         pair = torch.cat([now, before], 1).permute(0, 2, 3, 4, 1).reshape(-1, height, width, 2 * channels)
 
-        position = self.position[0 if first else 1].to(pair.dtype)
+        position = self.position[0 if first else 1].to(pair)
         features = F.gelu(_convolve(self.stem, pair) + position)
         for block in self.blocks:
             features = block(features)
@@ -239,16 +241,18 @@ def save_video_vae(path: str | Path, vae: VideoVAE, *, dtype: torch.dtype = torc
 
 
 def load_video_vae(path: str | Path, *, operations=nn, dtype=torch.float32, device=None) -> VideoVAE:
-    """Reads a file of `save_video_vae`, for inference.
+    """Reads what `save_video_vae` wrote; the codec is frozen and in eval mode.
 
-    Raises FileNotFoundError, or ValueError with the file's name for a truncated file or another architecture.
+    FileNotFoundError if there is no such file; ValueError if it is broken (says its size) or of another architecture.
     """
     path = Path(path)
+    size = path.stat().st_size
     try:
         with safe_open(path, framework="pt") as file:
             sd = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except SafetensorError as error:
-        raise ValueError(f"{path.name} ({path.stat().st_size} bytes) is truncated or no safetensors file") from error
+        message = f"{path.name} ({size} bytes) is not a whole safetensors file: fetch it anew ({error})"
+        raise ValueError(message) from error
     vae = VideoVAE(VideoVAEConfig.from_state_dict(sd), operations=operations, dtype=dtype, device=device)
     vae.load_state_dict(sd)
     return vae.eval().requires_grad_(False)

@@ -1,6 +1,7 @@
 """Fits Mini's two codecs to the toybox and saves them: minutes on a CPU.
 
-    python -m training.codecs --out models/weights [--seconds 420] [--level easy] [--only video]
+    python -m training.codecs --out models/weights [--seconds 450] [--level easy] [--only video]
+    python -m training.codecs --audio-table
 
 The video codec's linear skeleton is a principal component analysis; its convolutions are then trained for `--seconds`
 of wall time. The audio codec is a principal component analysis and needs no training.
@@ -18,12 +19,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.audio_vae import AudioVAE, AudioVAEConfig, mdct_filters, save_audio_vae
 from models.video_vae import VideoVAE, VideoVAEConfig, save_video_vae
-from training.toybox import FRAME_RATE, Scenes, sample_scenes
+from training.toybox import FRAME_RATE, HOP, SAMPLE_RATE, Scenes, sample_scenes
 
 HELD_OUT_SEED = 987_654_321  # never used for fitting
 LATENT_NOISE = 0.08  # the decoder learns to tolerate what a diffusion model gets wrong
 LATENT_PENALTY = 3e-4
+ONSET_FRAME = 256  # samples: 5.8 ms, the grid of `onset_times`
+ONSET_TOLERANCE = 0.025  # seconds
 FIRST_FRAME_SHARE = 0.25  # of the loss: the first frame has a latent of its own, and a picture of its own to make
 
 
@@ -32,11 +36,14 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     return 10 * torch.log10(4 / (a - b).square().flatten(1).mean(1))
 
 
-def principal_components(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """[..., n] -> mean [n], components [n, n] in columns, variances [n], by falling variance."""
-    x = x.reshape(-1, x.shape[-1]).double()
-    mean = x.mean(0)
-    variances, components = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+def principal_components(x: Tensor, *, centred: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """[..., n] -> mean [n] (zero if not centred), components [n, n] in columns, variances [n], by falling variance."""
+    x = x.reshape(-1, x.shape[-1])
+    mean = x.mean(0, dtype=torch.float64) if centred else x.new_zeros(x.shape[1], dtype=torch.float64)
+    covariance = sum((part - mean).T @ (part - mean) for part in x.split(8192)) / len(x)  # in float64, part by part
+    variances, components = torch.linalg.eigh(covariance)
+    # An eigenvector's sign is arbitrary: fix it, so that every machine fits the same codec.
+    components = components * components.gather(0, components.abs().argmax(0, keepdim=True)).sign()
     return mean.float(), components.flip(1).float(), variances.flip(0).clamp(min=0).float()
 
 
@@ -134,6 +141,69 @@ def fit_video(level: str, seconds: float, seed: int, device: str) -> tuple[Video
     return vae, figures
 
 
+def fit_audio(level: str, channels: int, seed: int, *, clips: int = 2048) -> tuple[AudioVAE, dict[str, float]]:
+    """Fits an AudioVAE to a level of the toybox: the components of the MDCT that carry most of the energy.
+
+    No mean is removed, so that silence is the latent 0. One scale for all channels: after the square root a channel's
+    spread is its variance ** 1/4, which is the video codec's half-whitening.
+    """
+    sounds = sample_scenes(clips, level=level, generator=torch.Generator().manual_seed(seed)).sound()
+    spectrum = AudioVAE(AudioVAEConfig(channels=HOP, hop=HOP, sample_rate=SAMPLE_RATE))
+    vae = AudioVAE(AudioVAEConfig(channels=channels, hop=HOP, sample_rate=SAMPLE_RATE))
+    with torch.no_grad():
+        spectra = torch.cat([spectrum.analyse(part).transpose(1, 2).flatten(0, 1) for part in sounds.split(64)])
+        _, components, _ = principal_components(spectra, centred=False)
+        vae.filters.copy_(components[:, :channels].double().T @ mdct_filters(HOP))
+        vae.scale.copy_(vae.encode(sounds).std())
+    figures = measure_audio(vae, held_out_scenes(256, level).sound())
+    report(f"audio codec, {channels} channels", figures)
+    return vae, figures
+
+
+def snr(clean: Tensor, decoded: Tensor) -> float:
+    """Signal-to-noise ratio in dB over all samples together: silent clips have none of their own."""
+    return float(10 * torch.log10(clean.square().sum() / (clean - decoded).square().sum()))
+
+
+@torch.no_grad()
+def measure_audio(vae: AudioVAE, sounds: Tensor) -> dict[str, float]:
+    """Of sounds [B, 1, S]: SNR in dB of all and of the last hop, share of onsets kept within 25 ms and of none new."""
+    latent = vae.encode(sounds)
+    decoded = vae.decode(latent)
+    before, after = ([onset_times(sound) for sound in batch] for batch in (sounds[:, 0], decoded[:, 0]))
+    return {
+        "snr": snr(sounds, decoded),
+        "snr_last_hop": snr(sounds[..., -vae.hop :], decoded[..., -vae.hop :]),
+        "onsets_kept": matched(before, after, ONSET_TOLERANCE),
+        "onsets_true": matched(after, before, ONSET_TOLERANCE),
+        "latent_std": float(latent.std()),
+    }
+
+
+def onset_times(sound: Tensor) -> list[float]:
+    """Seconds at which the level of a sound [S] jumps to over twice its level of the last 23 ms."""
+    level = sound[: len(sound) // ONSET_FRAME * ONSET_FRAME].view(-1, ONSET_FRAME).square().mean(1).sqrt()
+    before = F.avg_pool1d(F.pad(level, (4, 0))[None], 4, 1)[0, :-1] + 1e-4
+    after = F.max_pool1d(F.pad(level, (0, 3))[None], 4, 1)[0]
+    loud = (after > 0.008) & (after > 0.12 * level.max()) & (after > 2 * before)
+    times: list[float] = []
+    for frame in loud.nonzero()[:, 0].tolist():
+        time = frame * ONSET_FRAME / SAMPLE_RATE
+        if not times or time - times[-1] > 0.1:
+            times.append(time)
+    return times
+
+
+def matched(times: list[list[float]], others: list[list[float]], tolerance: float) -> float:
+    """Share of all times that have one of the same clip's `others` within `tolerance` seconds."""
+    hits = [
+        any(abs(time - other) <= tolerance for other in clip_others)
+        for clip, clip_others in zip(times, others, strict=True)
+        for time in clip
+    ]
+    return sum(hits) / max(len(hits), 1)
+
+
 def until(seconds: float) -> Iterator[float]:
     """Yields the share of `seconds` of wall time that is over, until all is."""
     began = time.monotonic()
@@ -151,27 +221,39 @@ def report(title: str, figures: dict[str, float]) -> None:
     print(f"{title}: " + ", ".join(f"{name} {value:.5g}" for name, value in figures.items()), flush=True)
 
 
-def facts(figures: dict[str, float], **more: str) -> dict[str, str]:
-    """Metadata of a safetensors file holds strings only."""
-    return {name: f"{value:.5g}" for name, value in figures.items()} | more
+def facts(figures: dict[str, float]) -> dict[str, str]:
+    """Figures as metadata of a safetensors file, which holds strings only."""
+    return {name: f"{value:.5g}" for name, value in figures.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fit Mini's video and audio codec to the toybox.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the two safetensors files")
-    parser.add_argument("--seconds", type=float, default=420, help="wall time for the video codec's training")
+    parser.add_argument("--out", type=Path, default=Path("models/weights"), help="folder for the safetensors files")
+    parser.add_argument("--seconds", type=float, default=450, help="wall time for the video codec's training")
     parser.add_argument("--level", default="easy", help="level of the toybox")
+    parser.add_argument("--audio-channels", type=int, default=16, help="see --audio-table")
+    parser.add_argument("--audio-table", action="store_true", help="only measure audio codecs of 8 to 48 channels")
     parser.add_argument("--only", choices=("video", "audio"), help="fit one of the two")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
+    if args.audio_table:
+        for channels in (8, 12, 16, 20, 24, 32, 40, 48):
+            fit_audio(args.level, channels, args.seed)
+        return
     args.out.mkdir(parents=True, exist_ok=True)
 
+    origin = {"level": args.level, "seed": str(args.seed)}
+    if args.only != "video":
+        audio_vae, figures = fit_audio(args.level, args.audio_channels, args.seed)
+        path = args.out / "mini_audio_vae.safetensors"
+        save_audio_vae(path, audio_vae, **facts(figures), sample_rate=str(SAMPLE_RATE), **origin)
+        print(f"{path}: {path.stat().st_size} bytes")
     if args.only != "audio":
-        vae, figures = fit_video(args.level, args.seconds, args.seed, args.device)
-        more = {"level": args.level, "seconds": f"{args.seconds:g}", "seed": str(args.seed)}
+        video_vae, figures = fit_video(args.level, args.seconds, args.seed, args.device)
+        origin["seconds"] = f"{args.seconds:g}"
         path = args.out / "mini_video_vae.safetensors"
-        save_video_vae(path, vae, dtype=torch.float16, **facts(figures, frame_rate=f"{FRAME_RATE:g}", **more))
+        save_video_vae(path, video_vae, dtype=torch.float16, **facts(figures), frame_rate=f"{FRAME_RATE:g}", **origin)
         print(f"{path}: {path.stat().st_size} bytes")
 
 

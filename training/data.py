@@ -94,7 +94,7 @@ def encode_clips(
                 keep(f"scenes.{field.name}", value)
         if report and done % (CHUNK * 32) == 0:
             report(f"encoding clips: {done} of {clips}")
-    tensors = {name: torch.cat(value) for name, value in parts.items()}
+    tensors = {name: torch.cat(value).contiguous() for name, value in parts.items()}
     black = video_vae.encode(torch.full((1, 3, 5, *video.shape[-2:]), -1.0))
     tensors["black_latent"] = black.mean((0, 3, 4)).T.contiguous()  # [2, C]: of a first frame, of the later ones
     for stream in ("video", "audio"):

@@ -1,0 +1,141 @@
+"""Noise levels, masks and the flow-matching loss."""
+
+import pytest
+import torch
+
+from models.mmdit import MMDiT, MMDiTConfig
+from training import objective
+from training.objective import GIVEN, ROUTES, given_mask, latents_of, sample_noising, wave_sigma, weighted_error
+from training.sampling import sample_euler, simple_sigmas
+
+CONFIG = MMDiTConfig(
+    video_channels=2,
+    audio_channels=3,
+    text_dim=4,
+    pooled_dim=4,
+    dim=16,
+    heads=1,
+    dual_blocks=1,
+    single_blocks=0,
+    audio_patch=2,
+    rope_axes=(4, 6, 6),
+)
+
+
+@pytest.fixture
+def g():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def model(g):
+    return MMDiT(CONFIG).init_weights(g)
+
+
+def kinds(name, rows):
+    return torch.full((rows,), list(GIVEN).index(name))
+
+
+def test_given_masks(g):
+    mask = {name: given_mask(kinds(name, 64), 5, 8, 8, g)[:, 0] for name in GIVEN}
+    assert not mask["nothing"].any()
+    assert mask["first"][:, 0].all() and not mask["first"][:, 1:].any()
+    assert mask["ends"][:, [0, 4]].all() and not mask["ends"][:, 1:4].any()
+    prefix = mask["prefix"].flatten(2).float().mean(-1)  # whole frames, from the start on, never all of them
+    assert ((prefix == 0) | (prefix == 1)).all() and (prefix.diff(dim=1) <= 0).all()
+    assert set(prefix.sum(1).tolist()) == {1.0, 2.0, 3.0, 4.0}
+    box = mask["outside a box"]
+    assert (box == box[:, :1]).all(), "the box stays where it is"
+    assert (box.flatten(1).min(1)[0] == 0).all(), "something is made anew in every row"
+    inside = 1 - box[:, 0]
+    for row in inside:
+        rows, columns = row.amax(1), row.amax(0)
+        assert torch.equal(row, rows[:, None] * columns[None])
+
+
+def test_clean_tokens_are_wholly_given(g, model):
+    """In a row with a box: timestep 0 where all four cells of a token are given, the row's sigma elsewhere."""
+    noising, route = sample_noising(512, 5, 8, 8, 46, model, g)
+    rows = 0
+    for sigma, mask, way in zip(noising.sigma, noising.mask[:, 0], route, strict=True):
+        boxed = mask.flatten(1).mean(1)
+        if 0 < boxed[0] < 1 and len(sigma[sigma > 0].unique()) == 1:
+            given = mask.unflatten(1, (4, 2)).unflatten(3, (4, 2)).amin((2, 4)).bool()
+            assert torch.equal(sigma == 0, given & (way == ROUTES.index("both")))
+            rows += 1
+    assert rows > 10
+
+
+def test_about_half_of_the_rows_share_one_sigma(g, model):
+    noising, _ = sample_noising(4000, 5, 8, 8, 46, model, g)
+    free = noising.sigma[:, -1, 0, 0]
+    together = (noising.audio_sigma[:, 0] == free) & (noising.audio_sigma[:, 0] == noising.audio_sigma[:, -1])
+    assert 0.45 < together.float().mean() < 0.65
+
+
+def test_a_wave_runs_from_noise_to_data_earlier_frames_first():
+    place = torch.arange(4).float()
+    start, end = (wave_sigma(torch.tensor([[c]]), place, torch.tensor([[0.5]])) for c in (0.0, 2.5))
+    assert (start == 1).all() and (end == 0).all()
+    middle = wave_sigma(torch.tensor([[1.2]]), place, torch.tensor([[0.5]]))[0]
+    assert (middle.diff() >= 0).all() and middle[0] < middle[-1]
+
+
+def test_the_error_ignores_what_is_clean():
+    target = torch.zeros(1, 1, 4)
+    sigma = torch.tensor([[[0.0, 0.0, 0.5, 1.0]]])
+    assert weighted_error(torch.tensor([[[9.0, 9.0, 0.0, 0.0]]]), target, sigma) == 0
+    # weights s^2 + (1 - s)^2: one half at 0.5, one at 1
+    assert float(weighted_error(torch.ones(1, 1, 4), target, sigma)) == pytest.approx((0.5 + 1.0) / 2)
+
+
+def test_the_target_is_noise_minus_data(g, model, monkeypatch):
+    """A network that knows the answer has no loss; the sign is ComfyUI's (eq. 6 of the paper, negated)."""
+    video, audio = torch.randn(4, 2, 3, 4, 4, generator=g), torch.randn(4, 3, 10, generator=g)
+
+    class Oracle(torch.nn.Module):
+        config = CONFIG
+
+        def forward(self, noisy, noisy_audio, timestep, text, *, audio_timestep, **_):
+            sigma = (timestep / 1000).repeat_interleave(2, 2).repeat_interleave(2, 3)[:, None]
+            audio_sigma = (audio_timestep / 1000).repeat_interleave(2, 1)[:, None]
+            return (noisy - video) / sigma.clamp(min=1e-6), (noisy_audio - audio) / audio_sigma.clamp(min=1e-6)
+
+    losses = objective.flow_matching_loss(Oracle(), video, audio, torch.zeros(4, 1, 4), torch.zeros(4, 4), generator=g)
+    assert all(float(loss) < 1e-6 for loss in losses)
+
+
+def test_loss_is_finite_and_reaches_the_network(g, model):
+    video, audio = torch.randn(8, 2, 3, 4, 4, generator=g), torch.randn(8, 3, 11, generator=g)
+    text, pooled = torch.randn(8, 2, 4, generator=g), torch.randn(8, 4, generator=g)
+    patch = [(torch.randn(8, 2, 1, 4, 4, generator=g), [1.25])]
+    loss = sum(objective.flow_matching_loss(model, video, audio, text, pooled, video_context=patch, generator=g))
+    loss.backward()
+    assert loss.isfinite() and loss > 0
+    assert float(model.dual_blocks[0].video.media.attention.qkv.weight.grad.abs().max()) >= 0
+    assert float(model.video_out.project.weight.grad.abs().max()) > 0
+    video_loss, audio_loss = objective.flow_matching_loss(model, None, audio, text, pooled, generator=g)
+    assert video_loss == 0 and audio_loss > 0
+
+
+def test_audio_latents_of_a_clip():
+    assert [latents_of(t) for t in (1, 5, 9)] == [3, 46, 89]
+
+
+def test_simple_schedule_runs_from_1_to_0():
+    sigmas = simple_sigmas(10, shift=2.0)
+    assert sigmas[0] == 1 and sigmas[-1] == 0 and (sigmas.diff() < 0).all()
+    # shift 2 keeps the schedule noisy for longer
+    assert float(sigmas[5]) == pytest.approx(2 * 0.5 / (1 + 0.5), abs=1e-3)
+
+
+def test_euler_follows_a_known_flow(g):
+    """For v = x / sigma - x0 / sigma every path ends at x0, whatever the steps."""
+    x0 = torch.randn(2, 3, 8, generator=g)
+
+    def network(video, audio, timestep, text, pooled):
+        return None, (audio - x0) / (timestep.view(-1, 1, 1) / 1000)
+
+    text = (torch.zeros(2, 1, 4), torch.zeros(2, 4))
+    _, audio = sample_euler(network, None, torch.randn(2, 3, 8, generator=g), text, text, steps=5)
+    torch.testing.assert_close(audio, x0, atol=1e-4, rtol=1e-4)

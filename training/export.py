@@ -1,0 +1,61 @@
+"""Writes the averaged weights of a run as a checkpoint to ship: `python -m training.export runs/mini/checkpoint.pt`.
+
+Weights become float16, constants (frequencies, statistics) stay float32. The metadata tells how it was trained.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from models.mmdit import MMDiTConfig
+
+SAMPLING_SHIFT = 2.0  # of the noise schedule that samples best, see benchmarks/quality
+BUFFERS = ("frequencies", "_latent_mean", "_latent_std", "black_latent", "sigma_data", "audio_rope_scale")
+
+
+def export(checkpoint: Path, path: Path) -> dict[str, str]:
+    """Reads a training checkpoint, writes `path` (aside, then renamed) and returns the metadata."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    tensors = {
+        name: value.float() if name.endswith(BUFFERS) else value.half() for name, value in state["average"].items()
+    }
+    config, progress, settings = MMDiTConfig.from_state_dict(tensors), state["progress"], state["settings"]
+    metadata = {
+        "format": "pt",
+        "architecture": "skyreels-v4-mmdit",
+        "license": "GPL-3.0-or-later",
+        "sampling_shift": json.dumps(SAMPLING_SHIFT),
+        "parameters": str(sum(v.numel() for n, v in tensors.items() if not n.endswith(BUFFERS))),
+        "dim": str(config.dim),
+        "blocks": f"{config.dual_blocks} dual-stream, {config.single_blocks} single-stream",
+        "training_level": settings["level"],
+        "training_clips": settings["clips"],
+        "training_frames": settings["frames"],
+        "training_rows": str(progress["rows"]),
+        "training_steps": str(progress["step"]),
+        "training_minutes": str(round(progress["seconds"] / 60, 1)),
+        "training_device": settings["device"],
+        "training_threads": str(torch.get_num_threads()),
+        "training_seed": settings["seed"],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    save_file({name: value.contiguous() for name, value in tensors.items()}, aside, metadata=metadata)
+    aside.rename(path)
+    return metadata
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("models/weights/mini.safetensors"))
+    arguments = parser.parse_args()
+    for key, value in export(arguments.checkpoint, arguments.out).items():
+        print(f"{key}: {value}")
+
+
+if __name__ == "__main__":
+    main()
