@@ -97,9 +97,12 @@ def encode_clips(
     tensors = {name: torch.cat(value).contiguous() for name, value in parts.items()}
     black = video_vae.encode(torch.full((1, 3, 5, *video.shape[-2:]), -1.0))
     tensors["black_latent"] = black.mean((0, 3, 4)).T.contiguous()  # [2, C]: of a first frame, of the later ones
+    # The codecs emit channels whose spread follows their importance to the picture and the sound; one scale for all keeps
+    # that order (whitening each would spend the network on the weak ones), and silence stays 0.
     for stream in ("video", "audio"):
-        latent = tensors[stream].float().transpose(0, 1).flatten(1)
-        tensors[f"{stream}_latent_mean"], tensors[f"{stream}_latent_std"] = latent.mean(1), latent.std(1)
+        latent = tensors[stream].float()
+        tensors[f"{stream}_latent_mean"] = torch.zeros(latent.shape[1])
+        tensors[f"{stream}_latent_std"] = latent.square().mean().sqrt().expand(latent.shape[1]).contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
     save_file(tensors, aside, metadata={"level": level, "frames": str(frames), "seed": str(seed)})

@@ -170,7 +170,7 @@ def test_the_skeleton_alone_is_a_codec_and_speaks_one_language():
     assert figures["psnr_first"] > 23 and figures["psnr_rest"] > 21
     # A picture that stands still has nearly the same latent first and later.
     latent = vae.encode(held_out.render()[:, :, :1].repeat(1, 1, 5, 1, 1)).detach()
-    assert (latent[:, :, 0] - latent[:, :, 1]).square().mean() < 0.1 * latent.var()
+    assert (latent[:, :, 0] - latent[:, :, 1]).square().mean() < 0.2 * latent.var()
 
 
 def test_every_correction_learns_and_the_skeleton_stays():
