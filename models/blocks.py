@@ -1,7 +1,7 @@
 """Transformer blocks of the dual-stream MMDiT (SkyReels-V4 sec. 3.1)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +11,12 @@ from .attention import QKV, AttentionKernel, CrossAttention, merge_heads
 
 
 class Streams(NamedTuple):
-    """Tokens that flow through the blocks, [B, N, dim] each; a branch that does not run is None."""
+    """Tokens that flow through the blocks, Tensor [B, N, dim] each; both of a branch that does not run are None."""
 
-    video: Tensor | None
-    video_text: Tensor | None
-    audio: Tensor | None
-    audio_text: Tensor | None
+    video: Any
+    video_text: Any
+    audio: Any
+    audio_text: Any
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class BlockInputs:
-    """What is the same for every block: both branches, the text embeddings [B, Lt, dim] and the attention kernel."""
+    """What is the same for every block: branches that run, text embeddings [B, Lt, dim], the attention kernel."""
 
     video: Branch | None
     audio: Branch | None
@@ -144,16 +144,16 @@ class JointBlock(nn.Module):
     def forward(self, streams: Streams, inputs: BlockInputs) -> Streams:
         video, video_text, audio, audio_text = streams
         v, a, attention = inputs.video, inputs.audio, inputs.attention
-        if video is not None:
+        if v is not None:
             video, video_text = self.video.attend(video, video_text, v, attention)  # eq. 1-3
             video = video + self.text_to_video(video, inputs.text, attention)  # eq. 4
-        if audio is not None:
+        if a is not None:
             audio, audio_text = self.audio.attend(audio, audio_text, a, attention)  # eq. 1-3
-        if video is not None and audio is not None:  # eq. 5: audio first, then video reads the updated audio
+        if v is not None and a is not None:  # eq. 5: audio first, then video reads the updated audio
             audio = audio + self.video_to_audio(audio, video, attention, a.time_angles, v.time_angles)
             video = video + self.audio_to_video(video, audio, attention, v.time_angles, a.time_angles)
-        if video is not None:
+        if v is not None:
             video, video_text = self.video.feed_forward(video, video_text, v)
-        if audio is not None:
+        if a is not None:
             audio, audio_text = self.audio.feed_forward(audio, audio_text, a)
         return Streams(video, video_text, audio, audio_text)

@@ -1,13 +1,15 @@
 """The SkyReels-V4 base network at any size: one dual-stream MMDiT for video and its sound (SkyReels-V4 sec. 3).
 
-Convention (ComfyUI's): sigma = 1 is noise, x = (1 - sigma) * x0 + sigma * noise, timestep = 1000 * sigma, and the network
-returns v = noise - x0. The paper's eq. 6 counts the other way round: t = 1 - sigma, v_paper = -v. Nothing else
-differs. All latents here are normalised: (raw latent - mean) / std, with the statistics in the checkpoint's buffers.
+Convention (ComfyUI's): sigma = 1 is noise, x = (1 - sigma) * x0 + sigma * noise, timestep = 1000 * sigma, and the
+network returns v = noise - x0. The paper's eq. 6 counts the other way round: t = 1 - sigma, v_paper = -v. Nothing
+else differs. All latents here are normalised: (raw latent - mean) / std, with the statistics in the checkpoint.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -73,7 +75,7 @@ class MMDiTConfig:
             raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
         if time + row + column != head_dim or row != column or time % 2 or row % 2:
             raise ValueError(
-                f"rope_axes {self.rope_axes} must be even, with equal row and column, and sum to dim / heads = {head_dim}"
+                f"rope_axes {self.rope_axes} must be even, row = column, and sum to dim / heads = {head_dim}"
             )
 
     @classmethod
@@ -95,7 +97,7 @@ class MMDiTConfig:
         stem_channels = shapes.get("video_in.conv.weight", 4)[0] if shapes.has("video_in.conv.weight") else 0
         cell = stem_channels or 2 * video_channels + 1
         audio_in = shapes.get("audio_in.weight", 3)
-        config = dict(
+        sizes: dict[str, Any] = dict(
             video_channels=video_channels,
             audio_channels=audio_channels,
             text_dim=text_dim,
@@ -114,7 +116,7 @@ class MMDiTConfig:
             audio_rope_scale=float(sd[f"{prefix}audio_rope_scale"]) if shapes.has("audio_rope_scale") else None,
         )
         try:
-            return cls(**config)
+            return cls(**sizes)
         except ValueError as error:
             raise ArchitectureError(f"the checkpoint's shapes contradict each other: {error}") from error
 
@@ -145,9 +147,19 @@ class _Shapes:
 class MMDiT(nn.Module):
     """Joint video-audio diffusion transformer.
 
-    `operations` supplies Linear, LayerNorm, RMSNorm, Conv1d and Conv2d (torch.nn, or ComfyUI's casting and quantised ones).
+    `operations` supplies Linear, LayerNorm, RMSNorm, Conv1d and Conv2d (torch.nn, or ComfyUI's casting ones).
     Weights are not initialised for training by the constructor: see `init_weights`.
     """
+
+    time_frequencies: Tensor  # of the temporal part of a head, [rope_axes[0] / 2]
+    space_frequencies: Tensor  # of its row part and of its column part, [rope_axes[1] / 2]
+    temporal_frequencies: Tensor  # of a whole head, where time is all there is, [head_dim / 2]
+    black_latent: Tensor  # of a black first frame, and of later ones, [2, C]
+    video_latent_mean: Tensor
+    video_latent_std: Tensor
+    audio_latent_mean: Tensor
+    audio_latent_std: Tensor
+    audio_rope_scale: Tensor
 
     def __init__(self, config: MMDiTConfig, *, operations=nn, dtype=None, device=None):
         super().__init__()
@@ -256,10 +268,8 @@ class MMDiT(nn.Module):
             video_tokens, words if video is not None else None, audio_tokens, words if audio is not None else None
         )
         for index, block in enumerate([*self.dual_blocks, *self.single_blocks]):
-            if run_block is None:
-                streams = block(streams, inputs)
-            else:
-                streams = run_block(index, lambda s, block=block: block(s, inputs), streams)
+            run = partial(block, inputs=inputs)
+            streams = run(streams) if run_block is None else run_block(index, run, streams)
 
         return (
             None if video is None else finish_video(streams.video),
@@ -273,7 +283,9 @@ class MMDiT(nn.Module):
         if not self.config.pooled_dim:
             return torch.zeros(())
         if pooled is None:
-            raise ValueError(f"this checkpoint reads a pooled text embedding of width {self.config.pooled_dim}: got none")
+            raise ValueError(
+                f"this checkpoint reads a pooled text embedding of width {self.config.pooled_dim}: got none"
+            )
         return self.pooled_in(pooled)
 
     def _time_embedding(self, timestep: Tensor, summary: Tensor, dtype: torch.dtype) -> Tensor:
@@ -303,11 +315,13 @@ class MMDiT(nn.Module):
         mask: Tensor | None,
         context: Sequence[Context],
     ) -> tuple[Tensor, Branch, Callable[[Tensor], Tensor]]:
-        """Tokens of [context; video] (eq. 8), what the blocks need to know about them, and the way back to a velocity."""
+        """Tokens of [context; video] (eq. 8), what the blocks need to know of them, and the way back to a velocity."""
         patch, dtype = self.config.video_patch, video.dtype
         batch, channels, frames, height, width = video.shape
         if channels != self.config.video_channels:
-            raise ValueError(f"the video latent has {channels} channels, this checkpoint takes {self.config.video_channels}")
+            raise ValueError(
+                f"the video latent has {channels} channels, this checkpoint takes {self.config.video_channels}"
+            )
         condition, mask = self._fill_condition(video, condition, mask)
         pad = (0, -width % patch, 0, -height % patch)
         video, condition, mask = (F.pad(x, pad) for x in (video, condition, mask))
@@ -355,7 +369,7 @@ class MMDiT(nn.Module):
         patch = self.config.video_patch
         if clean.ndim != 5 or len(times) != clean.shape[2]:
             raise ValueError(
-                f"a video context of shape {list(clean.shape)} needs one time for each of its latent frames; got {len(times)}"
+                f"a video context {list(clean.shape)} needs one time for each of its latent frames; got {len(times)}"
             )
         clean = clean.to(dtype).expand(batch, -1, -1, -1, -1)
         clean = F.pad(clean, (0, -clean.shape[-1] % patch, 0, -clean.shape[-2] % patch)).movedim(1, -1)
@@ -379,7 +393,9 @@ class MMDiT(nn.Module):
         """Tokens of [context; audio], what the blocks need to know about them, and the way back to a velocity."""
         dtype, (batch, channels, latents) = audio.dtype, audio.shape
         if channels != self.config.audio_channels:
-            raise ValueError(f"the audio latent has {channels} channels, this checkpoint takes {self.config.audio_channels}")
+            raise ValueError(
+                f"the audio latent has {channels} channels, this checkpoint takes {self.config.audio_channels}"
+            )
         patch = self.config.audio_patch
         embedding = self._time_embedding(timestep, summary, dtype)  # [B, n or 1, dim]
         sigma = timestep.unsqueeze(-1) / TIMESTEP_SCALE
@@ -395,7 +411,7 @@ class MMDiT(nn.Module):
         for clean, clean_times in context:
             if clean.ndim != 3 or len(clean_times) != clean.shape[2]:
                 raise ValueError(
-                    f"an audio context of shape {list(clean.shape)} needs one time for each latent; got {len(clean_times)}"
+                    f"an audio context {list(clean.shape)} needs one time for each latent; got {len(clean_times)}"
                 )
             patches = self._audio_patches(clean.to(dtype).expand(batch, -1, -1))
             still = self._time_embedding(torch.zeros(batch, 1, device=audio.device), summary, dtype)
@@ -453,7 +469,8 @@ class MMDiT(nn.Module):
             return black, torch.zeros_like(video[:, :1])
         if condition.shape[1:] != video.shape[1:] or mask.shape[2:] != video.shape[2:]:
             raise ValueError(
-                f"condition {list(condition.shape)} and mask {list(mask.shape)} must fit the video latent {list(video.shape)}"
+                f"condition {list(condition.shape)} and mask {list(mask.shape)} must fit the video latent "
+                f"{list(video.shape)}"
             )
         mask = mask.to(video)
         return torch.where(mask > 0.5, condition.to(video), black), mask.expand(video.shape[0], -1, -1, -1, -1)
@@ -461,8 +478,8 @@ class MMDiT(nn.Module):
     def _precondition(self, sigma: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """Gains of the input, of the skip from it, and of the raw output, for noise levels sigma.
 
-        For x = (1 - s) x0 + s noise with data of unit variance, var x = s^2 + (1 - s)^2 = D, and the best linear guess of
-        v = noise - x0 is (2s - 1) / D * x, which leaves an error of variance 1 / D for the network to explain.
+        For x = (1 - s) x0 + s noise with data of unit variance, var x = s^2 + (1 - s)^2 = D, and the best linear guess
+        of v = noise - x0 is (2s - 1) / D * x, which leaves an error of variance 1 / D for the network to explain.
         """
         if not self.config.preconditioned:
             one = torch.ones_like(sigma, dtype=dtype)
@@ -485,15 +502,17 @@ class MMDiT(nn.Module):
             else:
                 fan_in = parameter[0].numel()
                 nn.init.normal_(parameter, std=fan_in**-0.5, generator=generator)
-        for name, module in self.named_modules():
-            weight = getattr(module, "weight", None)
-            if name.endswith(("attention_out", "mlp_out")):
-                nn.init.normal_(weight, std=0.02, generator=generator)
-            elif name.endswith(("_to_video.out", "_to_audio.out", "audio_out", "video_out.project")):
-                nn.init.zeros_(weight)
-            elif name.startswith("modulation.") or name.endswith("modulation"):
-                if weight is not None:
-                    nn.init.normal_(weight, std=0.01, generator=generator)
-        for layer in self.modulation.values():
-            layer.bias.view(6, -1)[[2, 5]] = 0.5  # attention and MLP gates
+        for name, parameter in self.named_parameters():
+            layer, _, kind = name.rpartition(".")
+            if kind != "weight":
+                continue
+            if layer.endswith(("attention_out", "mlp_out")):
+                nn.init.normal_(parameter, std=0.02, generator=generator)
+            elif layer.endswith(("_to_video.out", "_to_audio.out", "audio_out", "video_out.project")):
+                nn.init.zeros_(parameter)
+            elif layer.startswith("modulation.") or layer.endswith("modulation"):
+                nn.init.normal_(parameter, std=0.01, generator=generator)
+        for name, parameter in self.modulation.named_parameters():
+            if name.endswith("bias"):
+                parameter.view(6, -1)[[2, 5]] = 0.5  # attention and MLP gates
         return self

@@ -22,7 +22,8 @@ def angles_3d(positions: Tensor, time_frequencies: Tensor, space_frequencies: Te
     """Rotation angles of tokens at (time, row, column). positions [N, 3] -> [N, D/2], D/2 = len(time) + 2 len(space)"""
     time, row, column = positions.unbind(-1)
     return torch.cat(
-        [time[:, None] * time_frequencies, row[:, None] * space_frequencies, column[:, None] * space_frequencies], dim=-1
+        [time[:, None] * time_frequencies, row[:, None] * space_frequencies, column[:, None] * space_frequencies],
+        dim=-1,
     )
 
 

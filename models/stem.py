@@ -140,7 +140,9 @@ class ConvHead(nn.Module):
         self.project = operations.Linear(stem, channels, **factory)
 
     def forward(self, tokens: Tensor, skip: Tensor | None, embedding: Tensor) -> Tensor:
-        x = skip + unpatchify(self.expand(self.norm(tokens)), self.patch)
+        x = unpatchify(self.expand(self.norm(tokens)), self.patch)
+        if skip is not None:
+            x = x + skip
         for block in self.blocks:
             x = block(x, embedding, self.patch)
         return self.project(self.out_norm(x))

@@ -1,7 +1,7 @@
 """Encoded clips of the toybox, made once and cached on disk.
 
-A cache holds, for N clips of F frames: `video` [N, C, T, h, w] and `audio` [N, Ca, L] raw latents, `patch` [N, C, 1, h, w]
-(one frame of the clip, cut to a random rectangle, zero-padded and encoded alone as VideoCanvas sec. 3.2 does),
+A cache holds, for N clips of F frames: `video` [N, C, T, h, w] and `audio` [N, Ca, L] raw latents, `patch`
+[N, C, 1, h, w] (one frame of the clip, cut to a random rectangle, zero-padded and encoded alone, VideoCanvas sec. 3.2),
 `patch_frame` [N], the scenes themselves, and the statistics that the network normalises by.
 """
 
@@ -71,9 +71,17 @@ def zero_padded_patch(frames: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.inference_mode()
 def encode_clips(
-    path: Path, video_vae: VideoVAE, audio_vae: AudioVAE, *, clips: int, frames: int, level: str, seed: int, report=print
+    path: Path,
+    video_vae: VideoVAE,
+    audio_vae: AudioVAE,
+    *,
+    clips: int,
+    frames: int,
+    level: str,
+    seed: int,
+    report=print,
 ) -> None:
-    """Renders and encodes `clips` clips (rounded up to whole chunks) and writes the cache, aside first, then renamed."""
+    """Renders and encodes `clips` clips (rounded up to whole chunks); writes the cache aside, then renames it."""
     generator = torch.Generator().manual_seed(seed)
     parts: dict[str, list[Tensor]] = {}
 
@@ -97,8 +105,8 @@ def encode_clips(
     tensors = {name: torch.cat(value).contiguous() for name, value in parts.items()}
     black = video_vae.encode(torch.full((1, 3, 5, *video.shape[-2:]), -1.0))
     tensors["black_latent"] = black.mean((0, 3, 4)).T.contiguous()  # [2, C]: of a first frame, of the later ones
-    # The codecs emit channels whose spread follows their importance to the picture and the sound; one scale for all keeps
-    # that order (whitening each would spend the network on the weak ones), and silence stays 0.
+    # The codecs emit channels whose spread follows their importance to the picture and the sound; one scale for all
+    # keeps that order (whitening each would spend the network on the weak ones), and silence stays 0.
     for stream in ("video", "audio"):
         latent = tensors[stream].float()
         tensors[f"{stream}_latent_mean"] = torch.zeros(latent.shape[1])

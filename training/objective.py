@@ -46,7 +46,7 @@ def random_sigma(*shape: int, generator: torch.Generator) -> Tensor:
 
 
 def wave_sigma(clock: Tensor, place: Tensor, delay: Tensor) -> Tensor:
-    """Noise levels when the token at `place` (latent frames) starts `delay * place` after the clock: 1 before, 0 after."""
+    """Noise levels when the token at `place` (latent frames) starts `delay * place` after the clock: from 1 to 0."""
     clean = (clock - place * delay).clamp(0, 1)
     return 1 - clean / (clean + WAVE_SHIFT * (1 - clean))
 
@@ -139,7 +139,9 @@ def flow_matching_loss(
     """
     network: MMDiT = getattr(model, "module", model)
     rows, latents = audio.shape[0], audio.shape[-1]
-    frames, height, width = video.shape[2:] if video is not None else (1, network.config.video_patch, network.config.video_patch)
+    frames, height, width = (
+        video.shape[2:] if video is not None else (1, network.config.video_patch, network.config.video_patch)
+    )
     noising, _ = sample_noising(rows, frames, height, width, latents, network, generator)
 
     def to_device(x: Tensor) -> Tensor:

@@ -30,7 +30,9 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised (Nesterov), for 2D parameters. lr is the step's spectral norm for a square matrix."""
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.01):
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.01
+    ):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -44,7 +46,9 @@ class Muon(torch.optim.Optimizer):
                 updates = torch.zeros(len(parameters), *shape, device=parameters[0].device)
                 mine = range(rank, len(parameters), world)
                 if len(mine):
-                    updates[list(mine)] = orthogonalise(torch.stack([self._momentum(parameters[i], group) for i in mine]))
+                    updates[list(mine)] = orthogonalise(
+                        torch.stack([self._momentum(parameters[i], group) for i in mine])
+                    )
                 if world > 1:
                     dist.all_reduce(updates)
                 step = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5

@@ -34,8 +34,8 @@ def sample_euler(
 ) -> tuple[Tensor | None, Tensor]:
     """Denoises normalised noise `video` [B, C, T, H, W] (or None) and `audio` [B, Ca, L] together.
 
-    text, unconditional: (sequence [B, Lt, D], pooled [B, D]) of the prompt and of the empty one. conditions: `condition`,
-    `mask`, `video_context` of MMDiT.forward, given to both passes.
+    text, unconditional: (sequence [B, Lt, D], pooled [B, D]) of the prompt and of the empty one. conditions:
+    `condition`, `mask`, `video_context` of MMDiT.forward, given to both passes.
     """
     sigmas = simple_sigmas(steps, shift)
     for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):

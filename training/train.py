@@ -1,4 +1,4 @@
-"""Trains the joint network: `python -m training.train --out runs/mini --minutes 90`, or under `torchrun` on several ranks.
+"""Trains the joint network: `python -m training.train --out runs/mini --minutes 90`; several ranks under `torchrun`.
 
 One file, read from top to bottom: settings, the model, one step, the loop. A stopped run goes on from its checkpoint
 with the same weights, optimizer state and random numbers (each step draws from a generator seeded by its number).
@@ -138,7 +138,10 @@ class Trainer:
         with_patch = frames > 1 and chooser.random() < PATCH_SHARE
         if with_patch:  # all rows of one chunk: they share the frame that the patch was taken from
             possible = [c for c in range(0, len(self.clips), CHUNK) if int(data["patch_frame"][c]) <= 4 * (frames - 1)]
-            index = possible[int(torch.randint(len(possible), (), generator=generator))] + torch.randperm(CHUNK, generator=generator)[:rows]
+            index = (
+                possible[int(torch.randint(len(possible), (), generator=generator))]
+                + torch.randperm(CHUNK, generator=generator)[:rows]
+            )
         else:
             index = torch.randint(len(self.clips), (rows,), generator=generator)
         captions = self.clips.captions(index, random.Random(int(torch.randint(2**31, (), generator=generator))))
@@ -222,10 +225,16 @@ class Trainer:
         return self.checkpoint if rank == 0 else self.settings.out / f"checkpoint.rank{rank}.pt"
 
     def resume(self) -> bool:
-        path = self.rank_checkpoint(self.rank)
-        if not path.exists():
+        """Goes on from the last checkpoint; False if there is none. The number of ranks may have changed."""
+        if not self.checkpoint.exists():
             return False
-        state = torch.load(path, map_location=self.settings.device, weights_only=True)
+
+        def read(path: Path) -> dict:
+            return torch.load(path, map_location=self.settings.device, weights_only=True)
+
+        state, own = read(self.checkpoint), self.rank_checkpoint(self.rank)
+        if self.rank and own.exists() and (mine := read(own))["progress"]["step"] == state["progress"]["step"]:
+            state = mine
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -247,10 +256,13 @@ def train(settings: Settings, save_every: float = 60.0, report_every: float = 20
     trainer = Trainer(settings, rank, world)
     resumed = trainer.resume()
     # Batches of pictures alone or sounds alone leave some parameters without a gradient.
-    network = nn.parallel.DistributedDataParallel(trainer.model, find_unused_parameters=True) if world > 1 else trainer.model
+    network = (
+        nn.parallel.DistributedDataParallel(trainer.model, find_unused_parameters=True) if world > 1 else trainer.model
+    )
     if rank == 0:
         parameters = sum(p.numel() for p in trainer.model.parameters()) / 1e6
-        print(f"{'resumed at' if resumed else 'new run,'} step {trainer.step}, {parameters:.2f} M parameters, {world} rank(s)", flush=True)
+        start = f"resumed at step {trainer.step}" if resumed else "new run"
+        print(f"{start}, {parameters:.2f} M parameters, {world} rank(s)", flush=True)
     saved = reported = time.monotonic()
     while True:
         if trainer.step % 10 == 0:

@@ -1,4 +1,4 @@
-"""Every equation of SkyReels-V4 sec. 3.1 against a plain reference written from the paper, and one block bit for bit."""
+"""Every equation of SkyReels-V4 sec. 3.1 against a plain reference from the paper, and one block bit for bit."""
 
 import hashlib
 

@@ -1,13 +1,21 @@
 """The trainer on the real world, at a few clips: a stopped run goes on as if it had not stopped."""
 
 import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from models.mmdit import MMDiT, MMDiTConfig
+from training import plots
 from training import train as training
 from training.data import cache_path, encode_clips, load_or_encode, zero_padded_patch
+from training.export import export
+from training.objective import latents_of
 from training.train import Settings, Trainer
 
 WEIGHTS = Path(__file__).parents[2] / "models" / "weights"
@@ -127,3 +135,44 @@ def test_an_interrupted_encoding_leaves_no_cache(tmp_path, monkeypatch):
             report=None,
         )
     assert not path.exists()
+
+
+def test_two_ranks_stay_equal_and_another_number_of_ranks_goes_on(tmp_path):
+    """torchrun on this machine: every rank has clips of its own, and all end with the same weights."""
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training.train"]
+    options = ["--clips", "128", "--minutes", "0.03", "--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *command, *options], cwd=WEIGHTS.parents[1], env=environment, check=True)
+    one, two = (torch.load(tmp_path / f"checkpoint{rank}.pt", weights_only=True) for rank in ("", ".rank1"))
+    assert one["progress"]["step"] == two["progress"]["step"] > 0
+    for part in ("model", "average"):
+        assert all(torch.equal(value, two[part][name]) for name, value in one[part].items())
+    alone = Trainer(Settings(out=tmp_path, clips=64, cache=tmp_path / "cache", weights=WEIGHTS), rank=0, world=1)
+    assert alone.resume() and alone.step == one["progress"]["step"]
+    run(alone, 1)
+
+
+def test_plots_of_a_run(tmp_path, cache):
+    t = trainer(tmp_path / "run", cache)
+    t.log = [{"seconds": 60 * i, "step": i, "rows": i, "video5": 1 / (i + 1), "audio5": 0.5} for i in range(4)]
+    plots.plot_losses(t.log, tmp_path / "loss.png")
+    video, sound = plots.sample_clips(t.average, WEIGHTS, plots.PROMPTS[:2], latent_frames=2, size=32, steps=1)
+    assert video.shape == (2, 3, 5, 32, 32) and sound.shape == (2, 1, latents_of(2) * 1024)
+    plots.plot_samples(video, sound, plots.PROMPTS[:2], tmp_path / "samples.png", columns=3)
+    for name in ("loss", "samples"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_export_keeps_what_samples(tmp_path, cache):
+    t = trainer(tmp_path / "run", cache)
+    run(t, 1)
+    t.save()
+    metadata = export(t.checkpoint, tmp_path / "mini.safetensors")
+    tensors = load_file(tmp_path / "mini.safetensors")
+    assert tensors["time_frequencies"].dtype == torch.float32 and tensors["text_in.weight"].dtype == torch.float16
+    model = MMDiT(MMDiTConfig.from_state_dict(tensors))
+    model.load_state_dict(tensors)
+    for (name, a), b in zip(model.state_dict().items(), t.average.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3, msg=name)
+    assert int(metadata["parameters"]) == sum(p.numel() for p in model.parameters())
+    assert metadata["training_rows"] == str(t.rows) and float(metadata["sampling_shift"]) == 2.0

@@ -1,0 +1,1 @@
+"""Measurements of what the repository makes: quality (what is seen and heard)."""

@@ -1,0 +1,213 @@
+"""Writes the model card of Mini, models/weights/README.md: every number in it comes from a file.
+
+    python3 -m benchmarks.quality.card [--weights models/weights] [--results benchmarks/results/quality.json]
+
+Figures are those that `python3 -m benchmarks.quality` stored; facts of the training are the metadata of the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from benchmarks.quality.pipeline import CODEC_FILES, digest
+from benchmarks.quality.report import Table, load_tables, markdown
+from training.captions import caption
+from training.toybox import FRAME_RATE, FRAME_SIZE, LEVELS, SAMPLE_RATE, Level, Shape, sample_scenes
+
+MODEL_FILE = "mini.safetensors"
+FILES = {
+    MODEL_FILE: "joint video and audio network",
+    CODEC_FILES[0]: "video codec, 8 x 8 x 4 pixels per latent",
+    CODEC_FILES[1]: "audio codec, 1024 samples per latent",
+    "mini_text_encoder.safetensors": "tokenizer and text encoder",
+}
+NOT_TOLD = ("vocabulary", "format", "latent_rgb_factors")  # metadata that are data, not facts
+
+
+def card(weights: Path, tables: dict[str, Table]) -> str:
+    """The card as Markdown.
+
+    FileNotFoundError if a weights file is missing; ValueError if a table was measured on other weights than these.
+    """
+    check(weights, tables)
+    level = LEVELS[training_level(weights)]
+    parts = [
+        "<!-- written by `python3 -m benchmarks.quality.card`: change that, not this -->",
+        "# Mini",
+        what_it_is(level),
+        "## Files",
+        files(weights),
+        "## Data",
+        data(level),
+        "## Training",
+        training(weights),
+        "## Figures",
+        "Measured by `python3 -m benchmarks.quality` on held-out scenes: `benchmarks/quality/held_out.py` says what "
+        "is held out and what is not. ± is one standard error over the clips.",
+        *(markdown(table) for table in tables.values()),
+        "## Known flaws",
+        flaws(tables),
+        "## Train it again",
+        RETRAIN,
+        "## Licence",
+        "GPL-3.0-or-later, as the code. The data are made by the code, so nobody else has rights in them.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def check(weights: Path, tables: dict[str, Table]) -> None:
+    """Raises ValueError unless all tables are about the weights in this folder."""
+    ours = {
+        "model": digest(weights / MODEL_FILE),
+        "codecs": digest(*(weights / name for name in CODEC_FILES)),
+    }
+    for key, table in tables.items():
+        for part, own in ours.items():
+            seen = table["settings"].get(part, own)
+            if seen != own:
+                raise ValueError(f"table '{key}' was measured on {part} {seen}, but {weights} has {own}: measure again")
+
+
+def what_it_is(level: Level) -> str:
+    scene = sample_scenes(1, frames=1, level=level, generator=torch.Generator().manual_seed(0)).attributes(0)
+    return (
+        "A network of the full SkyReels-V4 architecture, small enough to train on a CPU and to ship with the code. "
+        f"It makes clips of {FRAME_SIZE} x {FRAME_SIZE} pixels at {FRAME_RATE:g} frames per second with mono sound at "
+        f"{SAMPLE_RATE / 1000:g} kHz, from prompts such as `{caption(scene)}`.\n\n"
+        f"It knows one world, and nothing of ours: {_list(level.shapes)} in {_list(level.colours)} that bounce "
+        f"{_list(level.speeds, 'or')} off the walls of a {_list(level.backgrounds, 'or')} box, with a note for each "
+        "bounce. It is there to show, to test and to develop on every machine what the nodes do with models of any "
+        "size. It makes no picture of anything else, and words outside its vocabulary mean nothing to it."
+    )
+
+
+def files(weights: Path) -> str:
+    lines = ["| file | what | bytes | parameters |", "|---|---|---:|---:|"]
+    total = 0
+    for name, what in FILES.items():
+        size = (weights / name).stat().st_size
+        total += size
+        lines.append(f"| `{name}` | {what} | {size:,} | {parameters(weights / name):,} |")
+    lines.append(f"| | together | {total:,} | |")
+    return "\n".join(lines)
+
+
+def parameters(path: Path) -> int:
+    """Numbers in all tensors of a file."""
+    with safe_open(path, framework="pt") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+
+
+def data(level: Level) -> str:
+    def notes(shape: Shape) -> str:
+        return f"{shape.sound}, {len(shape.partials)} partial{'s' * (len(shape.partials) > 1)}"
+
+    sounds = "; ".join(f"{name}: {notes(shape)}" for name, shape in level.shapes.items())
+    pitches = ", ".join(f"{name} {colour.pitch}" for name, colour in level.colours.items())
+    choices = [level.shapes, level.colours, level.backgrounds, level.speeds, level.sizes, level.textures]
+    combinations = math.prod(len(choice) for choice in choices)
+    return (
+        f"The toybox of `training/toybox.py`, level `{level.name}`, drawn and sounded by the code itself: "
+        f"{combinations} combinations of {_list(level.shapes)}; {_list(level.colours)}; {_list(level.backgrounds)}; "
+        f"{_list(level.speeds)}. Place, direction and exact speed are random. The shape gives the timbre ({sounds}), "
+        f"the colour the pitch ({pitches}), the impact the loudness. Captions are random paraphrases "
+        "(`training/captions.py`) that leave things out at times. No picture, sound or text of anybody is in it."
+    )
+
+
+def training(weights: Path) -> str:
+    """The metadata of every file, as the trainers wrote them."""
+    lines = ["| file | fact | value |", "|---|---|---|"]
+    for name in FILES:
+        lines += [f"| `{name}` | {fact.replace('_', ' ')} | {value} |" for fact, value in facts(weights / name)]
+    return "\n".join(lines)
+
+
+def facts(path: Path) -> Iterator[tuple[str, str]]:
+    """Names and values of a file's metadata; a value that is a JSON object becomes one fact for each of its entries."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    for name in sorted(set(metadata) - set(NOT_TOLD)):
+        try:
+            value = json.loads(metadata[name])
+        except json.JSONDecodeError:
+            value = None
+        if not isinstance(value, dict):
+            yield name, _cell(metadata[name])
+            continue
+        for part, inner in value.items():
+            told = ", ".join(f"{k} {v}" for k, v in inner.items()) if isinstance(inner, dict) else str(inner)
+            yield f"{name}: {part}", _cell(told)
+
+
+def training_level(weights: Path) -> str:
+    """The level of the toybox that the codecs were fitted to."""
+    with safe_open(weights / CODEC_FILES[0], framework="pt") as file:
+        return (file.metadata() or {})["level"]
+
+
+def flaws(tables: dict[str, Table]) -> str:
+    """What the figures say against Mini, then what no figure says."""
+    lines = []
+    for key, table in tables.items():
+        for row in table["rows"]:
+            if row["passed"] is False:
+                value, bar = row["figure"]["value"], row["bar"]
+                lines.append(f"* Below its bar ({key} frames): {row['label']}: {value:g} instead of {bar:g}.")
+    rows = {
+        (table["task"], table["settings"]["frames"]): {row["name"]: row["figure"]["value"] for row in table["rows"]}
+        for table in tables.values()
+    }
+    for (task, frames), figure in rows.items():
+        if task == "t2va" and figure.get("clips_lost"):
+            lines.append(f"* {figure['clips_lost']:.1%} of the clips of {frames} frames lose their object for a while.")
+        if task == "t2va" and figure.get("teleports"):
+            lines.append(f"* {figure['teleports']:.1%} of the steps between their frames are jumps of over 7 pixels.")
+    lines.append("* Motion is a likeness, not physics: paths bend a little and reflect at slightly wrong angles.")
+    lines.append("* The codecs are fitted to this world: other pictures blur, other sounds are mostly lost.")
+    return "\n".join(lines)
+
+
+RETRAIN = """```
+python3 -m training.text --out models/weights
+python3 -m training.codecs --out models/weights
+python3 -m training.train --out runs/mini
+python3 -m benchmarks.quality --task all --model runs/mini/checkpoint.pt
+```
+
+`torchrun --nproc-per-node 2 -m training.train --out runs/mini` uses two processes. A stopped training goes on where it
+was. Plain PyTorch is enough; ComfyUI need not be installed."""
+
+
+def _list(names, conjunction: str = "and") -> str:
+    *most, last = names
+    return f"{', '.join(most)} {conjunction} {last}" if most else str(last)
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break out of a table's cell."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Writes Mini's model card.")
+    parser.add_argument("--weights", type=Path, default=Path("models/weights"))
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/quality.json"))
+    options = parser.parse_args()
+    tables = load_tables(options.results)
+    if not tables:
+        parser.error(f"--results {options.results} holds no tables: run python3 -m benchmarks.quality first")
+    path = options.weights / "README.md"
+    path.write_text(card(options.weights, tables), encoding="utf-8")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The tasks: which clips are made, what they are measured on, and which clips show the ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.quality.figures import Figure, mean
+from benchmarks.quality.held_out import held_out_scenes, prompts_of
+from benchmarks.quality.memory import TrainingClips
+from benchmarks.quality.metrics import measure, measure_codecs, measure_continuation, measure_detectors
+from benchmarks.quality.pipeline import Clips, Codecs, Mini, Sampling
+from training.codecs import psnr
+from training.toybox import Scenes
+
+
+@dataclass
+class Setting:
+    """What a task works with. mini is None for tasks that need the codecs alone."""
+
+    codecs: Codecs
+    mini: Mini | None
+    scenes: Scenes
+    sampling: Sampling
+    training_cache: Path | None = None
+    report: Callable[[str], None] = lambda text: None
+
+    @classmethod
+    def held_out(cls, prompts: int, frames: int, level: str, seed: int, **parts) -> Setting:
+        return cls(scenes=held_out_scenes(prompts, frames=frames, level=level, seed=seed), **parts)
+
+    @property
+    def network(self) -> Mini:
+        if self.mini is None:
+            raise ValueError("this task samples clips: give it the network")
+        return self.mini
+
+
+@dataclass
+class Result:
+    """Figures of the clips and of real clips (ceiling), and what there is to look at."""
+
+    figures: dict[str, Figure]
+    ceiling: dict[str, Figure] = field(default_factory=dict)
+    clips: Clips | None = None
+    captions: list[str] = field(default_factory=list)
+
+
+def detectors(setting: Setting) -> Result:
+    """The detectors on real clips, against what is known of the scenes: how far the other tables can be trusted."""
+    scenes = setting.scenes
+    clips = Clips(scenes.render(), scenes.sound())
+    return Result(measure_detectors(clips, scenes), clips=clips, captions=prompts_of(scenes))
+
+
+def codec(setting: Setting) -> Result:
+    """Real clips through both codecs."""
+    scenes = setting.scenes
+    video, sound = scenes.render(), scenes.sound()
+    clips = setting.codecs.reconstruct(video, sound)
+    return Result(measure_codecs(clips, video, sound, scenes), clips=clips, captions=prompts_of(scenes))
+
+
+def t2va(setting: Setting) -> Result:
+    """Video and its sound from a prompt."""
+    scenes, prompts, mini = setting.scenes, prompts_of(setting.scenes), setting.network
+    video = scenes.render()
+    real = setting.codecs.reconstruct(video, scenes.sound())
+    clips = mini.generate(prompts, frames=scenes.frames, sampling=setting.sampling, report=setting.report)
+    figures, ceiling = measure(clips, scenes), measure(real, scenes)
+    if setting.training_cache is not None:
+        training = TrainingClips(setting.training_cache, scenes.level, mini.network)
+        if len(training) and clips.latent is not None:
+            figures["nearest"] = mean(training.nearest(clips.latent, scenes))
+            ceiling["nearest"] = mean(training.nearest(mini.encode(video), scenes))
+    return Result(figures, ceiling, clips, prompts)
+
+
+def t2i(setting: Setting) -> Result:
+    """A picture from a prompt: a clip of one frame."""
+    scenes, prompts = setting.scenes, prompts_of(setting.scenes)
+    real = setting.codecs.reconstruct(scenes.render()[:, :, :1], scenes.sound())
+    clips = setting.network.generate(prompts, frames=1, sampling=setting.sampling, report=setting.report)
+    real.sound = clips.sound = None
+    figures, ceiling = measure(clips, scenes), measure(real, scenes)
+    keep = ("colour", "background", "shape", "fit", "one_object")
+    return Result({name: figures[name] for name in keep}, {name: ceiling[name] for name in keep}, clips, prompts)
+
+
+def t2a(setting: Setting) -> Result:
+    """Sound alone from a prompt: the video branch does not run."""
+    scenes, prompts = setting.scenes, prompts_of(setting.scenes)
+    real = setting.codecs.reconstruct(scenes.render(), scenes.sound())
+    clips = setting.network.generate(
+        prompts, frames=scenes.frames, sampling=setting.sampling, picture=False, report=setting.report
+    )
+    real.video = None
+    return Result(measure(clips, scenes), measure(real, scenes), clips, prompts)
+
+
+def i2v(setting: Setting) -> Result:
+    """Video and sound from a prompt and the first frame."""
+    return _continued(setting, given=1)
+
+
+def extension(setting: Setting) -> Result:
+    """Video and sound from a prompt and the first five frames, which show where the object is heading."""
+    return _continued(setting, given=2)
+
+
+def _continued(setting: Setting, given: int) -> Result:
+    """given: latent frames."""
+    scenes, prompts, mini = setting.scenes, prompts_of(setting.scenes), setting.network
+    frames = 1 + mini.codecs.video.temporal_scale * (given - 1)
+    if scenes.frames <= frames:
+        raise ValueError(f"frames {scenes.frames} leaves nothing to generate after the {frames} given: use more")
+    video = scenes.render()
+    real = setting.codecs.reconstruct(video, scenes.sound())
+    clips = mini.generate(
+        prompts,
+        frames=scenes.frames,
+        sampling=setting.sampling,
+        clean=mini.encode(video),
+        given=given,
+        report=setting.report,
+    )
+    assert real.video is not None and clips.video is not None
+    figures, ceiling = (
+        measure_continuation(x, scenes, frames) | measure(x, scenes, given=frames) for x in (clips, real)
+    )
+    figures["given_psnr"] = mean(psnr(clips.video[:, :, :frames], real.video[:, :, :frames]))
+    return Result(figures, ceiling, clips, prompts)
+
+
+TASKS: dict[str, Callable[[Setting], Result]] = {
+    task.__name__: task for task in (detectors, codec, t2va, t2i, t2a, i2v, extension)
+}
+WITHOUT_NETWORK = ("detectors", "codec")
