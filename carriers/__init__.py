@@ -1,0 +1,1 @@
+"""Carriers: how one family of models is wrapped for ComfyUI, one file per family and one per kind of object."""

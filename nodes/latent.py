@@ -1,0 +1,136 @@
+"""Latent nodes. A joint latent is a NestedTensor (video [B, C, T, H/8, W/8], audio [B, Ca, L]).
+
+T = 1 + (length - 1) / 4 and L = ceil(seconds * 44100 / 1024). The latent also remembers its `frame_rate`, which
+'SkyCanvas Decode' hands on; samplers keep it.
+"""
+
+import math
+
+import comfy.model_management
+import torch
+from comfy.nested_tensor import NestedTensor
+from comfy_api.latest import io
+from safetensors import safe_open
+
+import nodes
+
+from ..carriers.skyreels_v4 import FRAME_RATE, SkyReelsV4
+from ..models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE
+from .loaders import MODEL, mini_file
+
+SPATIAL_SCALE = 8  # pixels per latent cell
+PIXEL_MULTIPLE = 16  # pixels per token
+
+
+def nearest(value: int, step: int, offset: int = 0) -> str:
+    """The multiples of step (plus offset) around value, as an error message names them."""
+    low = (value - offset) // step * step + offset
+    return f"use {low} or {low + step}" if low > 0 else f"use {low + step}"
+
+
+def channels(model) -> tuple[int, int]:
+    """Video and audio channels of a MODEL, or of Mini if there is none. ValueError if it is of another kind."""
+    if model is None:
+        with safe_open(mini_file(MODEL), framework="pt") as file:
+            return tuple(file.get_slice(f"{stream}_latent_mean").get_shape()[0] for stream in ("video", "audio"))
+    if not isinstance(model.model, SkyReelsV4):
+        raise ValueError(
+            f"the model is a {type(model.model).__name__}, which has no joint latent of this kind: connect the MODEL "
+            "of 'Load SkyCanvas Mini' or 'Load SkyCanvas Model'"
+        )
+    return model.model.config.video_channels, model.model.config.audio_channels
+
+
+def model_input() -> io.Model.Input:
+    return io.Model.Input("model", optional=True, tooltip="The model that will fill the latent. Leave open for Mini.")
+
+
+class SkyCanvasEmptyLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SkyCanvasEmptyLatent",
+            display_name="Empty SkyCanvas Latent",
+            category="SkyCanvas/latent",
+            description="A blank clip with its sound, for the sampler to fill. Length 1 makes a picture. (For a sound "
+            "without a picture take 'Empty Latent Audio'.)",
+            search_aliases=["empty audio video latent", "empty latent video"],
+            inputs=[
+                io.Int.Input(
+                    "width", default=64, min=16, max=nodes.MAX_RESOLUTION, step=16, tooltip="Pixels, in steps of 16."
+                ),
+                io.Int.Input(
+                    "height", default=64, min=16, max=nodes.MAX_RESOLUTION, step=16, tooltip="Pixels, in steps of 16."
+                ),
+                io.Int.Input(
+                    "length", default=17, min=1, max=4097, step=4, tooltip="Frames: 1, 5, 9, 13, 17, ... (4n+1)."
+                ),
+                io.Float.Input(
+                    "frame_rate",
+                    default=FRAME_RATE,
+                    min=1.0,
+                    max=120.0,
+                    step=1.0,
+                    tooltip="Frames per second; with the length it says how long the sound is. Mini has seen 16 only.",
+                ),
+                io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many clips at once."),
+                model_input(),
+            ],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls, width, height, length, frame_rate, batch_size, model=None) -> io.NodeOutput:
+        for name, pixels in (("width", width), ("height", height)):
+            if pixels < 1 or pixels % PIXEL_MULTIPLE:
+                raise ValueError(
+                    f"{name} {pixels} is not a multiple of {PIXEL_MULTIPLE}: {nearest(pixels, PIXEL_MULTIPLE)}"
+                )
+        if length < 1 or length % TEMPORAL_SCALE != 1:
+            raise ValueError(f"length {length} is not 4n+1: {nearest(length, TEMPORAL_SCALE, 1)}")
+        video_channels, audio_channels = channels(model)
+        cells = (1 + (length - 1) // TEMPORAL_SCALE, height // SPATIAL_SCALE, width // SPATIAL_SCALE)
+        audio_latents = math.ceil(length / frame_rate * AUDIO_LATENT_RATE)
+        device = comfy.model_management.intermediate_device()
+        video = torch.zeros(batch_size, video_channels, *cells, device=device)
+        audio = torch.zeros(batch_size, audio_channels, audio_latents, device=device)
+        return io.NodeOutput({"samples": NestedTensor((video, audio)), "frame_rate": frame_rate})
+
+
+def split_latent(latent: dict) -> tuple[dict, dict]:
+    """Video and audio LATENT of a joint one. A plain noise mask is the video's: so samplers read it."""
+    samples = latent["samples"]
+    if not samples.is_nested:
+        raise ValueError(
+            f"the latent {list(samples.shape)} is not joint: it has no picture and sound to part. Decode a picture "
+            "with 'VAE Decode', a sound with 'VAE Decode Audio'."
+        )
+    masks = [None, None]
+    if latent.get("noise_mask") is not None:
+        mask = latent["noise_mask"]
+        masks = list(mask.unbind()) if mask.is_nested else [mask, None]
+    rest = {key: value for key, value in latent.items() if key not in ("samples", "noise_mask")}
+    video, audio = (
+        {**rest, "samples": stream} | ({} if mask is None else {"noise_mask": mask})
+        for stream, mask in zip(samples.unbind()[:2], masks[:2], strict=True)
+    )
+    return video, audio
+
+
+class SkyCanvasSplitLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SkyCanvasSplitLatent",
+            display_name="Split SkyCanvas Latent",
+            category="SkyCanvas/latent",
+            description="Parts a joint latent into its picture and its sound, each with its mask, for nodes that take "
+            "only one of them. 'Concat AV Latent' joins them again.",
+            search_aliases=["separate av latent", "unbind"],
+            inputs=[io.Latent.Input("samples", tooltip="A joint latent, from the sampler for example.")],
+            outputs=[io.Latent.Output(display_name="video"), io.Latent.Output(display_name="audio")],
+        )
+
+    @classmethod
+    def execute(cls, samples) -> io.NodeOutput:
+        return io.NodeOutput(*split_latent(samples))

@@ -1,0 +1,37 @@
+"""What ComfyUI sees of the pack when it starts."""
+
+import inspect
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_import_is_cheap(pack):
+    assert pack.cpu_seconds < 0.3
+
+
+def test_import_brings_no_package_that_comfyui_has_not_loaded(pack):
+    assert pack.new_packages <= {"skycanvas", "comfy", "comfy_extras"}
+
+
+def test_ids_are_ours_and_documented(pack):
+    schemas = [node.GET_SCHEMA() for node in pack.nodes]
+    ids = [schema.node_id for schema in schemas]
+    assert len(set(ids)) == len(ids) and all(name.startswith("SkyCanvas") for name in ids)
+    assert set(ids) == {path.stem for path in (ROOT / "web" / "docs").glob("*.md")}
+
+
+def test_execute_takes_what_the_schema_offers(pack):
+    for node in pack.nodes:
+        taken = set(inspect.signature(node.execute).parameters)
+        assert taken == {entry.id for entry in node.GET_SCHEMA().inputs}, node.__name__
+
+
+def test_docs_name_every_input_that_an_artist_chooses(pack):
+    for node in pack.nodes:
+        schema = node.GET_SCHEMA()
+        text = (ROOT / "web" / "docs" / f"{schema.node_id}.md").read_text(encoding="utf-8")
+        for entry in schema.inputs:
+            if entry.io_type in ("INT", "FLOAT", "COMBO"):
+                assert re.search(rf"\b{entry.id}\b", text), f"{schema.node_id}: {entry.id}"

@@ -1,0 +1,88 @@
+"""One real ComfyUI server for the session, with a copy of the pack whose Mini is tiny and random."""
+
+import os
+import shutil
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.server import HOST, Server
+from launcher.websocket import WebSocket
+from launcher.workflow import to_prompt
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests"))
+from server_tools import Prompt, Run, read_workflow, take  # noqa: E402
+from tiny_mini import write_tiny_mini  # noqa: E402
+
+COMFYUI = Path(os.environ.get("COMFYUI_PATH", ""))
+if not (COMFYUI / "main.py").is_file():
+    raise pytest.UsageError("tests/server needs COMFYUI_PATH to name a ComfyUI: `python3 run.py test` sets it")
+RUN_SECONDS = 120.0
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, request):
+    folder = tmp_path_factory.mktemp("server")
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "weights", "output", "tests", "training", "runs")
+    pack = shutil.copytree(ROOT, folder / "pack", ignore=ignored)
+    (pack / "models" / "weights").mkdir()
+    write_tiny_mini(pack / "models" / "weights")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("OMP_NUM_THREADS", "1")  # tensors are tiny: a second thread would only wait for the first
+    request.addfinalizer(patch.undo)
+    with Server(
+        python=Path(sys.executable),
+        comfyui=COMFYUI,
+        pack=pack,
+        base_directory=folder / "base",
+        output_directory=folder / "output",
+        port=0,
+        cpu=True,
+        arguments=["--preview-method", "latent2rgb"],
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def object_info(server):
+    return server.get("/object_info")
+
+
+@pytest.fixture
+def prompt_of(object_info):
+    """The API prompt of a shipped workflow; `**changes` are new values of inputs wherever they occur."""
+
+    def make(name: str, **changes: Any) -> Prompt:
+        prompt = to_prompt(read_workflow(name), object_info)
+        for node in prompt.values():
+            node["inputs"].update({key: value for key, value in changes.items() if key in node["inputs"]})
+        return prompt
+
+    return make
+
+
+@pytest.fixture
+def run(server):
+    """Runs a prompt to its end; with `interrupt_at`, asks the server to stop after that step."""
+
+    def execute(prompt: Prompt, interrupt_at: int | None = None) -> Run:
+        result, client = Run(), str(uuid.uuid4())
+        with WebSocket(HOST, server.port, f"/ws?clientId={client}") as events:
+            result.prompt_id = server.post("/prompt", {"prompt": prompt, "client_id": client})["prompt_id"]
+            deadline = time.monotonic() + RUN_SECONDS
+            while not result.done:
+                assert time.monotonic() < deadline, f"no end after {RUN_SECONDS} s, after step {result.steps[-1:]}"
+                take(events.receive(timeout=1.0), result)
+                if interrupt_at is not None and interrupt_at in result.steps:
+                    server.post("/interrupt", {"prompt_id": result.prompt_id})
+                    interrupt_at = None
+        history = server.get(f"/history/{result.prompt_id}")
+        result.outputs = history.get(result.prompt_id, {}).get("outputs", {})
+        return result
+
+    return execute

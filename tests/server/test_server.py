@@ -1,0 +1,161 @@
+"""The pack in the real ComfyUI: what the server lists and serves, and the shipped workflows from end to end."""
+
+import io
+import urllib.request
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from server_tools import ROOT, read_workflow, workflow_names
+
+DOCS = sorted((ROOT / "web" / "docs").glob("*.md"))
+NODES = {path.stem for path in DOCS}
+PICTURES, SOUND = {"video"}, {"audio"}
+STREAMS = {
+    "text_to_video_audio": PICTURES | SOUND,
+    "text_to_video_audio_advanced": PICTURES | SOUND,
+    "text_to_image": PICTURES,
+    "text_to_audio": SOUND,
+}
+
+
+def fetch(server, path: str) -> bytes:
+    with urllib.request.urlopen(server.url + path, timeout=30) as answer:
+        return answer.read()
+
+
+def test_every_node_is_registered_and_documented(object_info):
+    found = {name: info for name, info in object_info.items() if info["python_module"].endswith("skycanvas")}
+    assert set(found) == NODES and len(NODES) >= 6
+    for name, info in found.items():
+        assert info["description"] and info["display_name"] != name and info["category"].startswith("SkyCanvas/")
+
+
+@pytest.mark.parametrize("doc", DOCS, ids=lambda path: path.stem)
+def test_docs_are_served(server, doc):
+    assert fetch(server, f"/extensions/skycanvas/docs/{doc.name}") == doc.read_bytes()
+
+
+def test_workflows_are_templates(server):
+    assert sorted(server.get("/workflow_templates")["skycanvas"]) == workflow_names() == sorted(STREAMS)
+    for name in workflow_names():
+        assert server.get(f"/api/workflow_templates/skycanvas/{name}.json") == read_workflow(name)
+
+
+def frames_of(path: Path) -> np.ndarray:
+    with av.open(str(path)) as file:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+
+
+def sound_of(path: Path) -> tuple[np.ndarray, int]:
+    with av.open(str(path)) as file:
+        parts = [frame.to_ndarray() for frame in file.decode(audio=0)]
+        sound = np.concatenate(parts, axis=-1).astype(np.float64)
+        scale = 32768.0 if parts[0].dtype == np.int16 else 2.0**31 if parts[0].dtype == np.int32 else 1.0
+        return sound / scale, file.streams.audio[0].rate
+
+
+@pytest.mark.parametrize("name", workflow_names())
+def test_workflow_runs_as_shipped(server, run, prompt_of, name):
+    prompt = prompt_of(name)
+    result = run(prompt)
+    assert (result.end, result.error) == ("success", "")
+    (path,) = result.files(server)
+    sampler = next(n for n in prompt.values() if n["class_type"] in ("KSampler", "BasicScheduler"))
+    assert max(result.steps) == sampler["inputs"]["steps"]
+    if path.suffix == ".png":
+        size = next(n["inputs"] for n in prompt.values() if n["class_type"] == "SkyCanvasEmptyLatent")
+        assert Image.open(path).size == (size["width"], size["height"])
+        return
+    with av.open(str(path)) as file:
+        assert {stream.type for stream in file.streams} == STREAMS[name]
+    sound, rate = sound_of(path)
+    assert rate == 44100 and sound.std() > 1e-4
+    if "video" in STREAMS[name]:
+        latent = next(n["inputs"] for n in prompt.values() if n["class_type"] == "SkyCanvasEmptyLatent")
+        frames = frames_of(path)
+        assert frames.shape == (latent["length"], latent["height"], latent["width"], 3)
+        assert np.abs(np.diff(frames.astype(int), axis=0)).max() > 8
+        with av.open(str(path)) as file:
+            picture, tone = file.streams.video[0], file.streams.audio[0]
+            assert (picture.codec_context.name, tone.codec_context.name) == ("h264", "aac")
+            assert float(picture.average_rate) == latent["frame_rate"]
+            seconds = latent["length"] / latent["frame_rate"]
+            assert float(picture.duration * picture.time_base) == pytest.approx(seconds, abs=1e-3)
+            assert float(tone.duration * tone.time_base) == pytest.approx(seconds, abs=1 / latent["frame_rate"])
+
+
+@pytest.mark.parametrize("name", workflow_names())
+def test_conversion_agrees_with_comfy_cli(object_info, prompt_of, name):
+    from comfy_cli.workflow_to_api import convert_ui_to_api
+
+    def plain(prompt):
+        return {key: (node["class_type"], node["inputs"]) for key, node in prompt.items()}
+
+    assert plain(convert_ui_to_api(read_workflow(name), object_info)) == plain(prompt_of(name))
+
+
+def test_advanced_workflow_makes_the_same_film(server, run, prompt_of):
+    frames = []
+    for name in ("text_to_video_audio", "text_to_video_audio_advanced"):
+        (path,) = run(prompt_of(name, steps=4, filename_prefix=f"same/{name}")).files(server)
+        frames.append(frames_of(path))
+    assert np.array_equal(*frames)
+
+
+def test_previews_arrive_while_sampling(server, run, prompt_of):
+    result = run(prompt_of("text_to_video_audio", seed=11, steps=5))
+    assert result.end == "success" and len(result.previews) >= 4
+    picture = Image.open(io.BytesIO(result.previews[-1][4:]))
+    assert picture.size[0] == picture.size[1] and np.asarray(picture).std() > 1
+
+
+def test_unknown_words_are_shown_in_the_node(server, run, prompt_of):
+    prompt = prompt_of("text_to_image", steps=1)
+    (node,) = [key for key, node in prompt.items() if node["class_type"] == "SkyCanvasPrompt"]
+    prompt[node]["inputs"]["text"] = "a red circle with polka dots"
+    result = run(prompt)
+    assert result.end == "success" and result.texts[node] == "Not known, ignored: with, polka, dots"
+    assert result.outputs[node]["text"] == [result.texts[node]]
+
+
+def test_empty_prompt(server, run, prompt_of):
+    assert run(prompt_of("text_to_video_audio", text="", steps=2, seed=12)).end == "success"
+
+
+def test_interrupted_run_leaves_no_trace(server, run, prompt_of):
+    prompt = prompt_of("text_to_image", seed=21, steps=6)
+
+    def picture():
+        server.post("/free", {"unload_models": True, "free_memory": True})  # else the result would come from the cache
+        result = run(prompt)
+        assert result.end == "success" and result.steps[-1] == 6
+        (path,) = result.files(server)
+        return np.asarray(Image.open(path))
+
+    before = picture()
+    interrupted = run(prompt_of("text_to_video_audio", seed=22, steps=5000), interrupt_at=3)
+    assert interrupted.end == "interrupted" and max(interrupted.steps) < 5000
+    assert np.array_equal(picture(), before)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"length": 30}, "length 30 is not 4n+1: use 29 or 33"),
+        ({"width": 100}, "width 100 is not a multiple of 16: use 96 or 112"),
+    ],
+)
+def test_wrong_sizes_are_answered_with_right_ones(run, prompt_of, changes, message):
+    result = run(prompt_of("text_to_video_audio", **changes))
+    assert result.end == "error" and message in result.error
+
+
+def test_latent_of_a_picture_alone_is_answered_with_the_way_out(run, prompt_of):
+    prompt = prompt_of("text_to_video_audio")
+    (node,) = [node for node in prompt.values() if node["class_type"] == "SkyCanvasEmptyLatent"]
+    node["class_type"], node["inputs"] = "EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}
+    result = run(prompt)
+    assert result.end == "error" and "'Empty SkyCanvas Latent'" in result.error
