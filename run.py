@@ -4,6 +4,7 @@
     python3 run.py demo     make a video with sound from a prompt, and print where it lies
     python3 run.py serve    leave ComfyUI running with the pack in it, at the address it prints
     python3 run.py test     run the whole test suite; further arguments go to pytest
+    python3 run.py python   that Python, for training and benchmarks: run.py python -m benchmarks.quality --task t2va
 
 ComfyUI and its packages are fetched once, into a cache folder that all clones of a user share (SKYCANVAS_CACHE names
 another one). A ComfyUI of your own is used where COMFYUI_PATH names it, or where this folder lies in its custom_nodes;
@@ -51,14 +52,16 @@ def main(arguments: list[str]) -> int:
     for name in ("SIGTERM", "SIGHUP"):  # what kills us must also stop the server: by way of the with blocks
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _exit_on_signal)
-    options, pytest_arguments = _parse(arguments)
+    options, further = _parse(arguments)
     cache = Cache(cache_root())
     try:
         if options.command == "demo":
             return demo(cache, options)
         if options.command == "serve":
             return serve(cache, options)
-        return test(cache, pytest_arguments)
+        if options.command == "python":
+            return run_python(cache, further)
+        return test(cache, further)
     except LauncherError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -77,7 +80,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         prog="run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | serve | test")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | serve | test | python")
     server_options = argparse.ArgumentParser(add_help=False)
     server_options.add_argument("--port", type=int, default=PORT, help="port on 127.0.0.1 (default: %(default)s)")
     server_options.add_argument("--cpu", action="store_true", default=None, help="leave a GPU alone")
@@ -87,8 +90,9 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     commands.add_parser("serve", parents=[server_options], help="leave ComfyUI running with the pack in it")
     commands.add_parser("test", help="run the test suite", usage="run.py test [pytest arguments]")
-    if arguments[:1] == ["test"] and not {"-h", "--help"} & set(arguments):
-        return parser.parse_args(["test"]), arguments[1:]  # all that follows is pytest's to understand
+    commands.add_parser("python", help="run Python with all packages", usage="run.py python [arguments of Python]")
+    if arguments[:1] in (["test"], ["python"]) and arguments[1:2] not in (["-h"], ["--help"]):
+        return parser.parse_args(arguments[:1]), arguments[1:]  # what follows is for pytest or Python to understand
     return parser.parse_args(arguments), []
 
 
@@ -150,6 +154,16 @@ def test(cache: Cache, pytest_arguments: list[str]) -> int:
     for title, code, seconds in results:
         say(f"{title:<14}{'passed' if code == 0 else f'FAILED (exit code {code})'}  {seconds:.0f} s")
     return int(any(code for _, code, _ in results))
+
+
+def run_python(cache: Cache, arguments: list[str]) -> int:
+    """Run the Python that has all packages, those of the tests too, in the current folder; return its exit code."""
+    python = prepare_tests(cache, ROOT, prepare(cache, ROOT))
+    process = processes.start([python, *arguments], environment=processes.clean_environment(), output=None)
+    try:
+        return process.wait()
+    finally:
+        processes.stop(process)
 
 
 @contextmanager

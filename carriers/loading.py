@@ -25,7 +25,8 @@ def naming(path: str | Path, kind: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise type(error)(f"{Path(path).name} cannot be loaded as {kind}: {error}") from error
+        error.args = (f"{Path(path).name} cannot be loaded as {kind}: {error}",)
+        raise
 
 
 def _check_complete(path: Path) -> None:

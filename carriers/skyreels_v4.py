@@ -16,7 +16,6 @@ same prefix, or as kohya does (`lora_unet_<module with _>`). ComfyUI ignores oth
 """
 
 import json
-import logging
 import math
 from functools import partial
 
@@ -53,7 +52,7 @@ class DiffusionModel(MMDiT):
         super().__init__(config, operations=operations, dtype=dtype, device=device)
         self.in_channels = config.video_channels  # RenormCFG reads it
 
-    def forward(self, x, timestep, context, control=None, transformer_options=None, **conditions):
+    def forward(self, x, timestep, context, *, transformer_options, control=None, **conditions):
         """x: [video, audio] or [audio]; timestep: [B], or for each token, a tuple of both streams'.
 
         Returns the velocity, [video, audio] or a bare audio: ComfyUI packs only lists of several again.
@@ -187,15 +186,6 @@ class SkyReelsV4(comfy.model_base.BaseModel):
     def config(self) -> MMDiTConfig:
         return self.diffusion_model.config
 
-    def load_model_weights(self, sd: dict[str, Tensor], unet_prefix: str = "", assign: bool = False) -> "SkyReelsV4":
-        """As ComfyUI's, but a checkpoint that lacks a tensor is refused instead of sampled with noise in its place."""
-        missing, unexpected = self.diffusion_model.load_state_dict(sd, strict=False, assign=assign)
-        if missing:
-            raise ArchitectureError(f"tensor '{missing[0]}' is missing, and {len(missing) - 1} more")
-        if unexpected:
-            logging.warning("SkyCanvas: the checkpoint has tensors that this model does not use: %s", unexpected)
-        return self
-
     def state_dict_for_saving(self, unet_state_dict: dict[str, Tensor], *others, **more) -> dict[str, Tensor]:
         """ModelSave keeps no metadata, so what else a checkpoint says about itself is saved as tensors."""
         unet_state_dict["sampling_shift"] = torch.tensor(self.model_config.sampling_settings["shift"])
@@ -243,14 +233,14 @@ class SkyReelsV4(comfy.model_base.BaseModel):
         """Channel concat (eq. 7): the latent of what is given and where it is."""
         if given.get("skycanvas_condition") is None:
             return {}
-        condition, mask = given["skycanvas_condition"], given["skycanvas_mask"]
+        condition, mask = (given[f"skycanvas_{name}"].to(given["device"]) for name in ("condition", "mask"))
         for name, tensor in (("skycanvas_condition", condition), ("skycanvas_mask", mask)):
             if tuple(tensor.shape[2:]) != tuple(shape[2:]):
                 raise ValueError(
                     f"{name} covers {list(tensor.shape[2:])} latent frames, rows and columns, "
                     f"the latent to be made has {list(shape[2:])}: make both for the same length and size"
                 )
-        condition = self.latent_format.video.normalise(condition.to(given["device"]))
+        condition = self.latent_format.video.normalise(condition)
         return {"condition": comfy.conds.CONDRegular(condition), "mask": comfy.conds.CONDRegular(mask)}
 
     def _context(self, stream: str, given: dict) -> dict[str, comfy.conds.CONDRegular]:
@@ -315,27 +305,14 @@ class SkyReelsV4(comfy.model_base.BaseModel):
         return cond_value._copy_with(sliced)
 
 
-def _remember_shapes(
-    executor, noise, latent_image, sampler, sigmas, denoise_mask=None, callback=None, disable_pbar=False, seed=None,
-    latent_shapes=None,
-):  # fmt: skip
+def _remember_shapes(executor, *sampling, latent_shapes: Shapes, **more):
     """Sampling wrapper: latents are normalised as a flat pack, so the model has to know the shapes of what is in it."""
     guider = executor.class_obj
     model = guider.model_patcher.model
     conditioning = [cond for conds in guider.conds.values() for cond in conds]
     model.latent_shapes = checked_shapes(latent_shapes, conditioning, model.config)
     try:
-        return executor(
-            noise,
-            latent_image,
-            sampler,
-            sigmas,
-            denoise_mask,
-            callback,
-            disable_pbar,
-            seed,
-            latent_shapes=latent_shapes,
-        )
+        return executor(*sampling, latent_shapes=latent_shapes, **more)
     finally:
         model.latent_shapes = None
 
@@ -343,7 +320,7 @@ def _remember_shapes(
 def checked_shapes(shapes: Shapes, conditioning: list[dict], config: MMDiTConfig) -> Shapes:
     """Shapes of the streams that are to be sampled; ValueError if this model has no such streams."""
     if len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][1] == 1:
-        named = [c["skycanvas_latent_shapes"] for c in conditioning if "skycanvas_latent_shapes" in c]
+        named = [cond["skycanvas_latent_shapes"] for cond in conditioning if "skycanvas_latent_shapes" in cond]
         shapes = [torch.Size(shape) for shape in named[0]] if named else shapes
     if len(shapes) == 1 and len(shapes[0]) != 3:
         raise ValueError(
@@ -351,14 +328,13 @@ def checked_shapes(shapes: Shapes, conditioning: list[dict], config: MMDiTConfig
             f"{shapes[0][-2]} x {shapes[0][-1]} cells. Connect 'Empty SkyCanvas Latent', or join it with the latent of "
             "a sound by 'Concat AV Latent'."
         )
-    for name, shape, channels in zip(
-        ("video", "audio")[-len(shapes) :], shapes, (config.video_channels, config.audio_channels)[-len(shapes) :],
-        strict=True,
-    ):  # fmt: skip
-        if shape[1] != channels:
+    channels = {"video": config.video_channels, "audio": config.audio_channels}
+    streams = ["audio"] if len(shapes) == 1 else ["video", "audio"]
+    for stream, shape in zip(streams, shapes, strict=True):
+        if shape[1] != channels[stream]:
             raise ValueError(
-                f"the {name} latent {list(shape)} has {shape[1]} channels, this model's has {channels}: connect the "
-                "model to 'Empty SkyCanvas Latent', and encode with the VAE made for this model"
+                f"the {stream} latent {list(shape)} has {shape[1]} channels, this model's has {channels[stream]}: "
+                "connect the model to 'Empty SkyCanvas Latent', and encode with the VAE made for this model"
             )
     return shapes
 

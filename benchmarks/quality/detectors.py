@@ -41,7 +41,7 @@ ONSET_RISE = 1.5  # ratio of these levels
 ONSET_GAP = 0.04  # seconds between two onsets
 SILENCE = 0.006  # RMS below this is no sound; the faintest bounce peaks at 0.1
 RELATIVE_SILENCE = 0.12  # of the clip's loudest moment: fainter than the faintest bounce can be
-WORST_SPECTRUM = 0.7  # cosine between spectra below which a sound is no note of the level
+WORST_SPECTRUM = 0.73  # cosine between spectra below which a sound is no note of the level (its mere octave has 0.71)
 
 
 @dataclass
@@ -147,12 +147,14 @@ def foreground(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rough = guess > 0.5
     inside = guess >= 0.95
     inside = torch.where((inside.sum((1, 2)) >= SMALLEST_OBJECT // 3)[:, None, None], inside, rough)
-    paint, ground = _mean_colour(pixels, inside), _mean_colour(pixels, guess == 0)
+    # Far from anything bright, stripes of the background are no thin cover of the object's colour.
+    near = F.max_pool2d((guess > 0.3).float(), 5, stride=1, padding=2) > 0
+    paint, ground = _mean_colour(pixels, inside), _mean_colour(pixels, ~near)
     contrast = paint - ground
     along = ((pixels - ground[..., None, None]) * contrast[..., None, None]).sum(1)
     coverage = (along / contrast.square().sum(1).clamp(min=1e-6)[:, None, None]).clamp(0, 1)
     something = rough.sum((1, 2)) >= SMALLEST_PART
-    return coverage * something[:, None, None], paint, ground
+    return coverage * near * something[:, None, None], paint, ground
 
 
 def _mean_colour(pixels: Tensor, where: Tensor) -> Tensor:
@@ -168,7 +170,10 @@ def nearest_colour(colour: Tensor, table: Tensor, tolerance: float) -> Tensor:
 
 
 def count_parts(silhouette: Tensor) -> Tensor:
-    """Connected parts of at least SMALLEST_PART pixels in each of the masks [N, H, W]. [N]"""
+    """Connected parts of at least SMALLEST_PART pixels in each of the masks [N, H, W]. [N]
+
+    With masks of half coverage, a ghost of less than half the object's contrast goes uncounted.
+    """
     within_frames = np.zeros((3, 3, 3))
     within_frames[1] = 1
     labels, count = ndimage.label(silhouette.numpy(), structure=within_frames)

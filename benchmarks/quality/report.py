@@ -28,7 +28,8 @@ EXCHANGED = (
 STANDING = "Chance of a distance: the object stays where it was last seen."
 CONTINUED = f"{EXCHANGED} Appearance counts generated frames only. {STANDING}"
 NOTES = {
-    "detectors": "A figure here that is not perfect is a bias of all tables.",
+    "detectors": "A figure here that is not perfect is a bias of all tables. Not seen: dirt of less than 16 "
+    "pixels, and ghosts of less than half the object's contrast.",
     "codec": "Chance: sounds of other clips.",
     "t2va": EXCHANGED,
     "t2i": EXCHANGED,

@@ -37,7 +37,7 @@ def test_too_old_a_python_is_told_so_before_anything_else() -> None:
 
 def test_help_names_the_commands() -> None:
     done = subprocess.run([sys.executable, "run.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert all(command in done.stdout for command in ("demo", "serve", "test"))
+    assert all(command in done.stdout for command in ("demo", "serve", "test", "python"))
 
 
 def test_unknown_command_is_refused() -> None:
@@ -195,6 +195,13 @@ def test_failing_checks_make_the_test_command_fail(clone, make_comfyui) -> None:
         "mypy",
         "pytest",
     ]
+
+
+def test_python_has_the_packages_and_gives_its_exit_code(clone, make_comfyui) -> None:
+    program = "import sys; print(sys.prefix != sys.base_prefix, sys.argv[1:]); sys.exit(3)"
+    code, output, _ = clone.run("python", "-c", program, "--help", COMFYUI_PATH=str(make_comfyui("")))
+    assert code == 3
+    assert "True ['--help']" in output
 
 
 @pytest.fixture
