@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from .checkpoint import read_checkpoint
 
 
 def mdct_filters(hop: int) -> Tensor:
@@ -129,14 +130,7 @@ def load_audio_vae(path: str | Path, *, operations=nn, dtype=torch.float32, devi
 
     FileNotFoundError if there is no such file; ValueError if it is broken (says its size) or of another architecture.
     """
-    path = Path(path)
-    size = path.stat().st_size
-    try:
-        with safe_open(path, framework="pt") as file:
-            sd = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-    except SafetensorError as error:
-        message = f"{path.name} ({size} bytes) is not a whole safetensors file: fetch it anew ({error})"
-        raise ValueError(message) from error
+    sd, _ = read_checkpoint(path)
     vae = AudioVAE(AudioVAEConfig.from_state_dict(sd), operations=operations, dtype=dtype, device=device)
     vae.load_state_dict(sd)
     return vae.eval().requires_grad_(False)

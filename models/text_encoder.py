@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .attention import QKV, merge_heads
+from .checkpoint import read_checkpoint
 from .rope import angles_1d, frequencies
 
 PAD, SUMMARY, UNKNOWN, MASK = range(4)
@@ -166,18 +166,12 @@ def load_text_encoder(path: str | Path, *, operations=nn, dtype=None, device=Non
 
     FileNotFoundError if there is no such file; ValueError if it is broken (says its size) or of another architecture.
     """
-    path = Path(path)
-    size = path.stat().st_size
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata, sd = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path.name} ({size} bytes) is not a whole safetensors file: fetch it anew ({error})"
-        ) from error
+    sd, metadata = read_checkpoint(path)
     tokenizer, config = Tokenizer.from_metadata(metadata), TextEncoderConfig.from_state_dict(sd)
     if config.tokens != len(tokenizer):
-        raise ValueError(f"{path.name} has {config.tokens} embeddings for a vocabulary of {len(tokenizer)} tokens")
+        raise ValueError(
+            f"{Path(path).name} has {config.tokens} embeddings for a vocabulary of {len(tokenizer)} tokens"
+        )
     encoder = TextEncoder(config, operations=operations, dtype=dtype, device=device)
     encoder.load_state_dict(sd)
     return tokenizer, encoder.eval().requires_grad_(False)

@@ -52,6 +52,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     if "all" in options.task:
         options.task = list(TASKS)
     options.model = options.model or options.weights / "mini.safetensors"
+    if not options.model.exists() and not set(options.task) <= set(WITHOUT_NETWORK):
+        parser.error(f"--model {options.model} does not exist: name a safetensors file or a training's checkpoint.pt")
     return options
 
 

@@ -80,7 +80,7 @@ def test_files_keep_weights_and_facts(tmp_path):
     with safe_open(path, framework="pt") as file:
         assert file.metadata() == {"level": "easy"}
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"vae.safetensors \(200 bytes\) is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="vae.safetensors is broken: it has 200 bytes"):
         load_audio_vae(path)
 
 

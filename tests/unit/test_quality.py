@@ -412,6 +412,7 @@ def test_a_failed_bar_fails_a_strict_run(tiny, tmp_path, capsys, monkeypatch):
         (["--frames", "20"], "--frames 20 is not 4n+1: use 17 or 21"),
         (["--frames", "0"], "--frames 0 is not 4n+1: use 1 or 5"),
         (["--prompts", "1"], "use 2 or more"),
+        (["--model", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
     ],
 )
 def test_wrong_arguments_are_refused_with_a_remedy(arguments, message, capsys):
