@@ -347,12 +347,12 @@ class MMDiT(nn.Module):
             positions.insert(-1, position)
             modulations.insert(-1, clean_modulation)
 
-        place = torch.cat(positions)
+        place = torch.cat(positions)  # constants may lie elsewhere where ComfyUI loads a part of the model alone
         branch = Branch(
             modulation=torch.cat(modulations, dim=1),
             text_modulation=self._text_modulation("video_text", timestep, summary, dtype),
-            angles=rope.angles_3d(place, self.time_frequencies, self.space_frequencies),
-            time_angles=rope.angles_1d(place[:, 0], self.temporal_frequencies),
+            angles=rope.angles_3d(place, self.time_frequencies.to(place), self.space_frequencies.to(place)),
+            time_angles=rope.angles_1d(place[:, 0], self.temporal_frequencies.to(place)),
         )
 
         def finish(tokens: Tensor) -> Tensor:
@@ -420,7 +420,7 @@ class MMDiT(nn.Module):
             times.insert(-1, torch.stack([t.mean() for t in middle]))
             modulations.insert(-1, self._modulate("audio", still).expand(-1, patches.shape[1], -1, -1))
 
-        angles = rope.angles_1d(torch.cat(times), self.temporal_frequencies)
+        angles = rope.angles_1d(torch.cat(times), self.temporal_frequencies.to(audio.device))
         branch = Branch(
             modulation=torch.cat(modulations, dim=1),
             text_modulation=self._text_modulation("audio_text", timestep, summary, dtype),
