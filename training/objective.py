@@ -1,6 +1,6 @@
 """What the network learns from one batch: noise levels, masks, and the flow-matching loss (SkyReels-V4 eq. 6).
 
-Noise levels are per token (Diffusion Forcing): two thirds of the rows share one sigma, as stock samplers do; the others
+Noise levels are per token (Diffusion Forcing): half of the rows share one sigma, as stock samplers do; the others
 give each latent frame its own, so that earlier frames may run ahead and given frames may be clean.
 sigma = 1 - t of the paper; the target v = noise - x0 is the negative of eq. 6.
 """
@@ -17,9 +17,9 @@ from models.stem import repeat_cells
 
 # Shares of the rows. Shared: one sigma for all tokens. Wave: earlier frames ahead, sound following. Ordered:
 # independent sigmas, sorted. Foley: the whole video is given.
-SCHEDULES = {"shared": 0.66, "wave": 0.16, "ordered": 0.12, "foley": 0.06}
+SCHEDULES = {"shared": 0.5, "wave": 0.2, "ordered": 0.2, "foley": 0.1}
 # What is given (mask 1) in the rows that have a picture of several latent frames.
-GIVEN = {"nothing": 0.7, "first": 0.12, "prefix": 0.08, "ends": 0.03, "outside a box": 0.07}
+GIVEN = {"nothing": 0.58, "first": 0.12, "prefix": 0.22, "ends": 0.03, "outside a box": 0.05}
 # How the given cells reach the network: condition channels (eq. 7), clean with timestep 0, or both.
 ROUTES = ("channels", "clean", "both")
 SIGMA_MEAN, SIGMA_SPREAD = 0.6, 1.2  # of logit(sigma): where the object is settles at high noise

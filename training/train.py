@@ -26,8 +26,8 @@ from training.optim import build_optimizers
 # (until this share of the time, {latent frames: share of the batches}); 0 frames is sound without a picture
 STAGES = (
     (0.12, {1: 0.15, 3: 0.80, 0: 0.05}),
-    (0.68, {1: 0.08, 5: 0.86, 0: 0.06}),
-    (1.00, {1: 0.06, 5: 0.46, 9: 0.44, 0: 0.04}),
+    (0.72, {1: 0.05, 5: 0.91, 0: 0.04}),
+    (1.00, {1: 0.04, 5: 0.62, 9: 0.31, 0: 0.03}),
 )
 ROWS = {0: 48, 1: 64, 3: 32, 5: 20, 9: 11}  # per rank: about the same time for a batch of every length
 TEXT_DROP = 0.1  # rows without a prompt, for classifier-free guidance

@@ -161,25 +161,35 @@ def flaws(tables: dict[str, Table]) -> str:
             if row["passed"] is False:
                 value, bar = row["figure"]["value"], row["bar"]
                 lines.append(f"* Below its bar ({key} frames): {row['label']}: {value:g} instead of {bar:g}.")
-    rows = {
-        (table["task"], table["settings"]["frames"]): {row["name"]: row["figure"]["value"] for row in table["rows"]}
-        for table in tables.values()
-    }
-    for (task, frames), figure in rows.items():
-        if task == "t2va" and figure.get("clips_lost"):
-            lines.append(f"* {figure['clips_lost']:.1%} of the clips of {frames} frames lose their object for a while.")
-        if task == "t2va" and figure.get("teleports"):
-            lines.append(f"* {figure['teleports']:.1%} of the steps between their frames are jumps of over 7 pixels.")
-    lines.append("* Motion is a likeness, not physics: paths bend a little and reflect at slightly wrong angles.")
+    for table in tables.values():
+        if table["task"] == "t2va":
+            lines += _flaws_of_motion(table)
     lines.append("* The codecs are fitted to this world: other pictures blur, other sounds are mostly lost.")
     return "\n".join(lines)
+
+
+def _flaws_of_motion(table: Table) -> Iterator[str]:
+    rows, frames = {row["name"]: row for row in table["rows"]}, table["settings"]["frames"]
+    figures = {name: row["figure"]["value"] for name, row in rows.items()}
+    if figures.get("clips_lost"):
+        yield f"* {figures['clips_lost']:.1%} of the clips of {frames} frames lose their object for a while."
+    if figures.get("teleports"):
+        yield f"* {figures['teleports']:.1%} of the steps in clips of {frames} frames are jumps of over 7 pixels."
+    if figures.get("jitter") and rows["jitter"]["ceiling"]:
+        real = rows["jitter"]["ceiling"]["value"]
+        yield (
+            f"* Objects in clips of {frames} frames tremble by {figures['jitter']:g} pixels per frame squared, real "
+            f"ones by {real:g}."
+        )
 
 
 RETRAIN = """```
 python3 -m training.text --out models/weights
 python3 -m training.codecs --out models/weights
 python3 -m training.train --out runs/mini
-python3 -m benchmarks.quality --task all --model runs/mini/checkpoint.pt
+python3 -m training.export runs/mini/checkpoint.pt
+python3 -m benchmarks.quality --task all --out benchmarks/results
+python3 -m benchmarks.quality.card
 ```
 
 `torchrun --nproc-per-node 2 -m training.train --out runs/mini` uses two processes. A stopped training goes on where it

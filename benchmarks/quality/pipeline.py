@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from benchmarks.quality.held_out import noise_of
 from models.audio_vae import AudioVAE, load_audio_vae
+from models.checkpoint import read_checkpoint
 from models.mmdit import MMDiT, MMDiTConfig
 from models.text_encoder import TextEncoder, Tokenizer, load_text_encoder
 from models.video_vae import VideoVAE, load_video_vae
@@ -173,11 +173,9 @@ def statistics_of(network: MMDiT, stream: str) -> tuple[Tensor, Tensor]:
 def load_network(path: Path) -> tuple[MMDiT, float]:
     """The network in float32 and its sampling shift, of a safetensors file or a training's checkpoint (its average)."""
     if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt") as file:
-            facts = file.metadata() or {}
-            sd = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+        sd, facts = read_checkpoint(path)
     else:
-        facts, sd = {}, torch.load(path, map_location="cpu", weights_only=True)["average"]
+        sd, facts = torch.load(path, map_location="cpu", weights_only=True)["average"], {}
     shift = float(sd.pop("sampling_shift", facts.get("sampling_shift", SHIFT)))
     network = MMDiT(MMDiTConfig.from_state_dict(sd))
     network.load_state_dict(sd)

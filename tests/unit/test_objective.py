@@ -66,11 +66,11 @@ def test_clean_tokens_are_wholly_given(g, model):
     assert rows > 10
 
 
-def test_most_rows_share_one_sigma(g, model):
+def test_about_half_of_the_rows_share_one_sigma(g, model):
     noising, _ = sample_noising(4000, 5, 8, 8, 46, model, g)
     free = noising.sigma[:, -1, 0, 0]
     together = (noising.audio_sigma[:, 0] == free) & (noising.audio_sigma[:, 0] == noising.audio_sigma[:, -1])
-    assert 0.5 < together.float().mean() < 0.75
+    assert 0.4 < together.float().mean() < 0.6
 
 
 def test_a_wave_runs_from_noise_to_data_earlier_frames_first():

@@ -1,0 +1,75 @@
+"""Thumbnails of the workflows, drawn from what they make: `python3 run.py python -m benchmarks.thumbnails`.
+
+Runs every workflow on the real server and writes workflows/<name>.jpg, which ComfyUI shows in its template browser.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.quality.strip import PAPER, stack, waveform
+from launcher.cache import Cache, cache_root
+from launcher.environment import prepare
+from launcher.server import Server
+from launcher.workflow import to_prompt
+
+ROOT = Path(__file__).parents[1]
+WIDTH, COLUMNS, ROWS, GAP = 480, 4, 2, 4  # pixels, frames, pixels
+
+
+def thumbnail(path: Path) -> Image.Image:
+    """A picture of a saved file: some frames over the waveform of its sound, or the one of them that it has."""
+    parts = []
+    with av.open(str(path)) as container:
+        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)] if container.streams.video else []
+    if frames:
+        parts.append(grid(frames))
+    with av.open(str(path)) as container:
+        if container.streams.audio:
+            rate = container.streams.audio[0].rate
+            resampler = av.AudioResampler("flt", "mono", rate)
+            blocks = [b.to_ndarray() for frame in container.decode(audio=0) for b in resampler.resample(frame)]
+            sound = torch.from_numpy(np.concatenate(blocks, axis=1))
+            parts.append(waveform(sound, WIDTH, 90 if frames else WIDTH // 2, sound.shape[-1]))
+    return stack(parts, GAP)
+
+
+def grid(frames: list[np.ndarray]) -> Image.Image:
+    """Frames from first to last, in rows; a single frame alone."""
+    columns, rows = (COLUMNS, ROWS) if len(frames) > 1 else (1, 1)
+    side = (WIDTH + GAP) // columns - GAP
+    picture = Image.new("RGB", (WIDTH, rows * (side + GAP) - GAP), PAPER)
+    for place, index in enumerate(np.linspace(0, len(frames) - 1, columns * rows).round().astype(int)):
+        cell = Image.fromarray(frames[index]).resize((side, side), Image.Resampling.NEAREST)
+        picture.paste(cell, (place % columns * (side + GAP), place // columns * (side + GAP)))
+    return picture
+
+
+def main() -> None:
+    setup = prepare(Cache(cache_root()), ROOT)
+    with (
+        tempfile.TemporaryDirectory(prefix="skycanvas-") as base,
+        Server(
+            python=setup.python,
+            comfyui=setup.comfyui,
+            pack=ROOT,
+            base_directory=Path(base),
+            output_directory=Path(base) / "output",
+            port=0,
+        ) as server,
+    ):
+        object_info = server.get("/object_info")
+        for path in sorted((ROOT / "workflows").glob("*.json")):
+            workflow = json.loads(path.read_text(encoding="utf-8"))
+            (saved, *_) = server.run(to_prompt(workflow, object_info), workflow=workflow)
+            thumbnail(saved).save(path.with_suffix(".jpg"), quality=88)
+            print(path.with_suffix(".jpg").relative_to(ROOT), flush=True)
+
+
+if __name__ == "__main__":
+    main()
