@@ -14,7 +14,7 @@ from models.mmdit import MMDiT, MMDiTConfig
 from training import plots
 from training import train as training
 from training.data import cache_path, encode_clips, load_or_encode, zero_padded_patch
-from training.export import export
+from training.export import SAMPLING_SHIFT, export
 from training.objective import latents_of
 from training.train import Settings, Trainer
 
@@ -175,4 +175,4 @@ def test_export_keeps_what_samples(tmp_path, cache):
     for (name, a), b in zip(model.state_dict().items(), t.average.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3, msg=name)
     assert int(metadata["parameters"]) == sum(p.numel() for p in model.parameters())
-    assert metadata["training_rows"] == str(t.rows) and float(metadata["sampling_shift"]) == 2.0
+    assert metadata["training_rows"] == str(t.rows) and float(metadata["sampling_shift"]) == SAMPLING_SHIFT
