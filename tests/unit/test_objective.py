@@ -55,7 +55,7 @@ def test_given_masks(g):
 
 def test_clean_tokens_are_wholly_given(g, model):
     """In a row with a box: timestep 0 where all four cells of a token are given, the row's sigma elsewhere."""
-    noising, route = sample_noising(512, 5, 8, 8, 46, model, g)
+    noising, route = sample_noising(2048, 5, 8, 8, 46, model, g)
     rows = 0
     for sigma, mask, way in zip(noising.sigma, noising.mask[:, 0], route, strict=True):
         boxed = mask.flatten(1).mean(1)
