@@ -30,7 +30,7 @@ def test_muon_solves_least_squares():
         loss = (weight - target).square().mean()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.01 * losses[0]
 
 
