@@ -51,6 +51,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     options.task = options.task or ["t2va"]
     if "all" in options.task:
         options.task = list(TASKS)
+    if "t2va" in options.task and "codec" not in options.task:
+        options.task.insert(0, "codec")  # what the codecs lose, no sampler brings back: the two are read together
     options.model = options.model or options.weights / "mini.safetensors"
     if not options.model.exists() and not set(options.task) <= set(WITHOUT_NETWORK):
         parser.error(f"--model {options.model} does not exist: name a safetensors file or a training's checkpoint.pt")

@@ -64,10 +64,10 @@ def gain(pairs: Pairs) -> Figure:
 
 
 def mean(values: ArrayLike, total: ArrayLike | None = None) -> Figure:
-    """Mean over clips [B] without NaNs, or, given totals [B], the sum of the values over the sum of the totals."""
+    """Mean over the clips [B] with a finite value, or, given totals [B], sum of the values over sum of the totals."""
     v = np.asarray(values, dtype=np.float64)
     t = np.isfinite(v).astype(np.float64) if total is None else np.asarray(total, dtype=np.float64)
-    v = np.nan_to_num(v)
+    v = np.where(np.isfinite(v), v, 0.0)
     return Figure(*_bootstrap(lambda weights: _ratio(weights @ v, weights @ t), len(v)))
 
 
