@@ -6,11 +6,11 @@ import torch
 from comfy.nested_tensor import NestedTensor
 from comfy_extras.nodes_audio import VAEDecodeAudio, VAEDecodeAudioTiled, VAEEncodeAudio
 from comfy_tools import PROMPT, encode
-from models.audio_vae import AudioVAE, AudioVAEConfig
 from safetensors.torch import load_file, save_file
 from tiny_mini import VOCABULARY
 
 import nodes
+from models.audio_vae import AudioVAE, AudioVAEConfig
 from models.text_encoder import TextEncoder, TextEncoderConfig, Tokenizer
 from models.video_vae import VideoVAE, VideoVAEConfig
 

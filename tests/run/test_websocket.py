@@ -4,6 +4,7 @@ import base64
 import hashlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -79,6 +80,9 @@ def test_fragments_with_a_ping_between_them(connect) -> None:
     client, heard = connect(data + frame(0, b"end"))
     with client:
         assert client.receive(5) == "grün end"
+    deadline = time.monotonic() + 10  # the server reads in a thread of its own
+    while len(heard) < 11 and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert heard[:2] == bytes([0x8A, 0x80 | 5])  # a masked pong of 5 bytes
     assert bytes(byte ^ heard[2 + index % 4] for index, byte in enumerate(heard[6:11])) == b"here?"
 
