@@ -35,12 +35,16 @@ class Branch:
 
 @dataclass(frozen=True)
 class BlockInputs:
-    """What is the same for every block: branches that run, text embeddings [B, Lt, dim], the attention kernel."""
+    """What is the same for every block: branches that run, text embeddings [B, Lt, dim], the attention kernel.
+
+    cross_modal: whether the branches see each other (eq. 5).
+    """
 
     video: Branch | None
     audio: Branch | None
     text: Tensor
     attention: AttentionKernel
+    cross_modal: bool = True
 
 
 class Modulation(NamedTuple):
@@ -149,7 +153,7 @@ class JointBlock(nn.Module):
             video = video + self.text_to_video(video, inputs.text, attention)  # eq. 4
         if a is not None:
             audio, audio_text = self.audio.attend(audio, audio_text, a, attention)  # eq. 1-3
-        if v is not None and a is not None:  # eq. 5: audio first, then video reads the updated audio
+        if v is not None and a is not None and inputs.cross_modal:  # eq. 5: audio first, video reads the updated audio
             audio = audio + self.video_to_audio(audio, video, attention, a.time_angles, v.time_angles)
             video = video + self.audio_to_video(video, audio, attention, v.time_angles, a.time_angles)
         if v is not None:

@@ -26,8 +26,9 @@ TEMPORAL_SCALE = 4  # pixel frames per latent frame (causal: the first frame is 
 AUDIO_LATENT_RATE = 44100 / 1024  # audio latents per second
 
 # Clean latents that the target attends to, with the time of each latent frame: references at negative times
-# (eq. 9), VideoCanvas patches at frame / 4. Video [B, C, t, H, W], audio [B, Ca, l].
-Context = tuple[Tensor, Sequence[float]]
+# (eq. 9), VideoCanvas patches at frame / 4. Video [B, C, t, H, W], audio [B, Ca, l]. None: tokens without any rotary
+# position (an alternative that VideoCanvas compares with).
+Context = tuple[Tensor, Sequence[float] | None]
 RunBlock = Callable[[int, Callable[[Streams], Streams], Streams], Streams]
 
 
@@ -228,6 +229,7 @@ class MMDiT(nn.Module):
         video_context: Sequence[Context] = (),
         audio_context: Sequence[Context] = (),
         frame_rate: float = 16.0,
+        cross_modal: bool = True,
         attention: AttentionKernel = scaled_dot_product,
         run_block: RunBlock | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:
@@ -239,6 +241,7 @@ class MMDiT(nn.Module):
         condition [B, C, T, H, W] clean latents and mask [B, 1, T, H, W], 1 = given (eq. 7); None: nothing is given.
         video_context, audio_context: clean in-context tokens and their times (eq. 8-9, VideoCanvas sec. 3.2).
         frame_rate: frames per second of the video, which places sounds on its time axis.
+        cross_modal: False hides the branches from each other (eq. 5 is left out), for guidance on how they agree.
         Raises ValueError if both branches are None or the pieces do not fit together.
         """
         if video is None and audio is None:
@@ -263,7 +266,7 @@ class MMDiT(nn.Module):
                 audio, audio_timestep, summary, audio_context, frame_rate
             )
 
-        inputs = BlockInputs(video_branch, audio_branch, words, attention)
+        inputs = BlockInputs(video_branch, audio_branch, words, attention, cross_modal)
         streams = Streams(
             video_tokens, words if video is not None else None, audio_tokens, words if audio is not None else None
         )
@@ -348,11 +351,13 @@ class MMDiT(nn.Module):
             modulations.insert(-1, clean_modulation)
 
         place = torch.cat(positions)  # constants may lie elsewhere where ComfyUI loads a part of the model alone
+        angles = rope.angles_3d(place, self.time_frequencies.to(place), self.space_frequencies.to(place))
+        time_angles = rope.angles_1d(place[:, 0], self.temporal_frequencies.to(place))
         branch = Branch(
             modulation=torch.cat(modulations, dim=1),
             text_modulation=self._text_modulation("video_text", timestep, summary, dtype),
-            angles=rope.angles_3d(place, self.time_frequencies.to(place), self.space_frequencies.to(place)),
-            time_angles=rope.angles_1d(place[:, 0], self.temporal_frequencies.to(place)),
+            angles=angles.nan_to_num(0.0),  # NaN marks tokens without a position: they are not rotated
+            time_angles=time_angles.nan_to_num(0.0),
         )
 
         def finish(tokens: Tensor) -> Tensor:
@@ -363,13 +368,14 @@ class MMDiT(nn.Module):
         return torch.cat(groups, dim=1), branch, finish
 
     def _embed_video_context(
-        self, clean: Tensor, times: Sequence[float], summary: Tensor, batch: int, dtype: torch.dtype
+        self, clean: Tensor, times: Sequence[float] | None, summary: Tensor, batch: int, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor, Tensor]:
         """In-context tokens: clean in the noisy and in the condition channels, mask 1, timestep 0."""
         patch = self.config.video_patch
-        if clean.ndim != 5 or len(times) != clean.shape[2]:
+        if clean.ndim != 5 or (times is not None and len(times) != clean.shape[2]):
+            count = "none" if times is None else len(times)
             raise ValueError(
-                f"a video context {list(clean.shape)} needs one time for each of its latent frames; got {len(times)}"
+                f"a video context {list(clean.shape)} needs one time for each of its latent frames; got {count}"
             )
         clean = clean.to(dtype).expand(batch, -1, -1, -1, -1)
         clean = F.pad(clean, (0, -clean.shape[-1] % patch, 0, -clean.shape[-2] % patch)).movedim(1, -1)
@@ -378,7 +384,9 @@ class MMDiT(nn.Module):
         latent = torch.cat([clean, clean, torch.ones_like(clean[..., :1])], dim=-1)
         tokens, _ = self.video_in(latent, timestep.unsqueeze(-1), embedding)
         _, frames, rows, columns, _ = tokens.shape
-        place = rope.video_positions(torch.tensor(times, device=clean.device), rows, columns)
+        place = rope.video_positions(torch.tensor(times or [0.0] * frames, device=clean.device), rows, columns)
+        if times is None:
+            place = torch.full_like(place, math.nan)
         modulation = self._modulate("video", embedding).expand(-1, frames, rows, columns, -1, -1)
         return tokens.flatten(1, 3), place, modulation.flatten(1, 3)
 
@@ -409,10 +417,9 @@ class MMDiT(nn.Module):
             modulation = modulation.expand(-1, noisy.shape[1], -1, -1)
         modulations = [modulation]
         for clean, clean_times in context:
-            if clean.ndim != 3 or len(clean_times) != clean.shape[2]:
-                raise ValueError(
-                    f"an audio context {list(clean.shape)} needs one time for each latent; got {len(clean_times)}"
-                )
+            if clean.ndim != 3 or clean_times is None or len(clean_times) != clean.shape[2]:
+                count = "none" if clean_times is None else len(clean_times)
+                raise ValueError(f"an audio context {list(clean.shape)} needs one time for each latent; got {count}")
             patches = self._audio_patches(clean.to(dtype).expand(batch, -1, -1))
             still = self._time_embedding(torch.zeros(batch, 1, device=audio.device), summary, dtype)
             middle = torch.tensor(clean_times, device=audio.device).split(patch)

@@ -312,3 +312,24 @@ def test_what_does_not_fit_is_said():
 def test_positions_of_the_target_do_not_depend_on_contexts():
     place = rope.video_positions(torch.arange(2).float(), 1, 1)
     assert place[:, 0].tolist() == [0.0, 1.0]
+
+
+def test_isolated_branches_do_not_see_each_other(model):
+    x = inputs(model)
+    other = {**x, "audio": x["audio"] + 1}
+    assert_same(model(**x, cross_modal=False)[:1], model(**other, cross_modal=False)[:1])
+    assert not torch.allclose(model(**x)[0], model(**other)[0]), "together they do"
+    assert_same(model(**x, cross_modal=False)[1:], model(**{**x, "video": x["video"] + 1}, cross_modal=False)[1:])
+
+
+def test_context_without_a_position_may_come_in_any_order(model):
+    """Two frames without times are a set; with times they are a sequence."""
+    x = inputs(model)
+    frames = torch.randn(2, 1, C, 1, 4, 6, generator=torch.Generator().manual_seed(2))
+
+    def run(order, times):
+        return model(**x, video_context=[(frames[i], time) for i, time in zip(order, times, strict=True)])
+
+    assert_same(run([0, 1], [None, None]), run([1, 0], [None, None]))
+    assert not torch.allclose(run([0, 1], [[0.5], [1.0]])[0], run([1, 0], [[0.5], [1.0]])[0])
+    assert not torch.allclose(run([0, 1], [[0.0], [0.0]])[0], run([0, 1], [None, None])[0])
