@@ -1,12 +1,13 @@
 """Mini's own text encoder: words -> a sequence for the joint attention and one pooled vector for the modulation.
 
 It stands where SkyReels-V4 has a frozen multimodal language model: trained first (`training/text.py`), then frozen,
-read by the video and by the audio branch. The vocabulary is data of the weights file, not of this code.
+read by the video and by the audio branch. The vocabulary is data of the weights file, not of this code. References that
+the prompt names by their tag (`@image_1`) are seen and heard through `media_encoder.py`, at the place of the tag.
 """
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from torch import Tensor, nn
 
 from .attention import QKV, merge_heads
 from .checkpoint import read_checkpoint
+from .media_encoder import MediaEncoder
 from .rope import angles_1d, frequencies
 
 PAD, SUMMARY, UNKNOWN, MASK = range(4)
 SPECIAL_TOKENS = ("<pad>", "<summary>", "<unk>", "<mask>")
+MULTIPLE = 16  # lengths of sequences are multiples of this
 ROPE_THETA = 1000.0
 
 # Tags such as <sfx>, </sfx>, @image_1, @Actor-0 stay whole; other punctuation separates words and carries no meaning.
@@ -32,6 +35,11 @@ def split_words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
+def tag_positions(text: str, tags: Collection[str]) -> dict[int, str]:
+    """Where a prompt's tokens name one of `tags` (lower case): position in the token row -> tag."""
+    return {1 + i: word for i, word in enumerate(split_words(text)) if word in tags}  # 1: behind the summary token
+
+
 class Tokenizer:
     """Word-level tokenizer: `[summary, word, word, ..., pad, pad]`.
 
@@ -41,7 +49,7 @@ class Tokenizer:
     refused rather than cut, because what a prompt says last (its sound, as a rule) would be lost unseen.
     """
 
-    def __init__(self, vocabulary: Iterable[str], *, multiple: int = 16, max_tokens: int = 256):
+    def __init__(self, vocabulary: Iterable[str], *, multiple: int = MULTIPLE, max_tokens: int = 256):
         self.vocabulary = tuple(vocabulary)
         self.multiple, self.max_tokens = multiple, max_tokens
         self._ids = {word: len(SPECIAL_TOKENS) + i for i, word in enumerate(self.vocabulary)}
@@ -80,13 +88,15 @@ class Tokenizer:
 
 @dataclass(frozen=True)
 class TextEncoderConfig:
-    """Sizes of a text encoder. tokens: number of ids; mlp_dim: hidden width of the feed-forward layers."""
+    """Sizes of a text encoder. tokens: number of ids; mlp_dim: hidden width of the feed-forward layers; media: whether
+    it sees and hears references."""
 
     tokens: int
     dim: int = 128
     heads: int = 4
     blocks: int = 2
     mlp_dim: int = 512
+    media: bool = False
 
     @classmethod
     def from_state_dict(cls, sd: dict[str, Tensor]) -> "TextEncoderConfig":
@@ -98,7 +108,8 @@ class TextEncoderConfig:
         except KeyError as missing:
             raise ValueError(f"not a text encoder of SkyCanvas Mini: tensor {missing} is missing") from None
         blocks = {int(key.split(".")[1]) for key in sd if key.startswith("blocks.")}
-        return cls(tokens, dim, dim // head_dim, len(blocks), mlp_dim)
+        media = any(key.startswith("media.") for key in sd)
+        return cls(tokens, dim, dim // head_dim, len(blocks), mlp_dim, media)
 
 
 class TextBlock(nn.Module):
@@ -128,7 +139,8 @@ class TextEncoder(nn.Module):
     """A small transformer over words; every output vector has zero mean and unit variance.
 
     Padding is never attended to and comes out as zeros, so a prompt's other outputs depend neither on how far it is
-    padded nor on what shares its batch (up to rounding).
+    padded nor on what shares its batch (up to rounding). `media` turns references into vectors for `encode_prompt`; it
+    is None in files of before it existed, to which a tag is a word and nothing more.
     """
 
     def __init__(self, config: TextEncoderConfig, *, operations=nn, dtype=None, device=None):
@@ -138,10 +150,33 @@ class TextEncoder(nn.Module):
         self.embedding = operations.Embedding(config.tokens, config.dim, **factory)
         self.blocks = nn.ModuleList(TextBlock(config, operations=operations, **factory) for _ in range(config.blocks))
         self.norm = operations.LayerNorm(config.dim, elementwise_affine=False, **factory)
+        self.media = MediaEncoder(config.dim, operations=operations, **factory) if config.media else None
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """tokens [B, L] long -> sequence [B, L, dim] (zeros at padding), pooled [B, dim]"""
         return self.encode(self.embedding(tokens), tokens != PAD)
+
+    def encode_prompt(self, tokens: Tensor, media: Sequence[Mapping[int, Tensor]]) -> tuple[Tensor, Tensor]:
+        """As `forward`, with references: they come right behind their tag's token, and what follows moves on.
+
+        tokens [B, L] long; media: for each row, position of the tag's token -> vectors [n, dim] of `self.media`.
+        Returns sequence [B, M, dim] and pooled [B, dim]; M is the longest row's length, rounded up to a multiple of 16.
+        Without any media the result is that of `forward`, bit for bit.
+        """
+        if not any(media):
+            return self(tokens)
+        rows = []
+        for words, length, inserts in zip(self.embedding(tokens), (tokens != PAD).sum(1).tolist(), media, strict=True):
+            pieces, start = [], 0
+            for position, vectors in sorted(inserts.items()):
+                pieces += [words[start : position + 1], vectors.to(words)]
+                start = position + 1
+            rows.append(torch.cat([*pieces, words[start:length]]))
+        lengths = torch.tensor([len(row) for row in rows], device=tokens.device)
+        embeddings = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        embeddings = F.pad(embeddings, (0, 0, 0, -embeddings.shape[1] % MULTIPLE))
+        present = torch.arange(embeddings.shape[1], device=tokens.device) < lengths[:, None]
+        return self.encode(embeddings, present)
 
     def encode(self, embeddings: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, from embeddings [B, L, dim], which need not be those of words, and present [B, L] bool."""

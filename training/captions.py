@@ -1,12 +1,13 @@
 """Captions of toybox scenes: what a scene is (attributes) -> words, with the sound in a tag of its own.
 
 A scene is a dict of the attributes below, e.g. `{"shape": "circle", "colour": "red", "background": "navy"}`; what the
-dict lacks is not said. The canonical caption is the first choice everywhere; a paraphrase chooses at random.
+dict lacks is not said. The canonical caption is the first choice everywhere; a paraphrase chooses at random. A part of
+the scene can be shown by a reference instead: its tag, e.g. `@image_1`, then stands for the words.
 """
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from models.text_encoder import split_words
@@ -76,6 +77,13 @@ EASY: dict[str, tuple[str, ...]] = {
     "sound": ("ping", "thud", "buzz"),
 }
 SOUND = ("pitch", "sound")
+# part of a scene that a reference can show -> the attributes whose words its tag replaces
+REFERENCES: dict[str, tuple[str, ...]] = {
+    "subject": ("shape", "colour", "size"),
+    "background": ("background", "texture"),
+    "motion": ("speed",),
+    "sound": SOUND,
+}
 
 # How often a paraphrase says an attribute that the scene has. The second object is always mentioned.
 _SAID = {"shape": 0.94, "colour": 0.94, "size": 0.85, "speed": 0.85, "background": 0.92, "texture": 0.85}
@@ -107,6 +115,20 @@ _NAMED_BACKGROUNDS = (
     "on a {} backdrop",
 )
 _BACKGROUNDS = (*_NAMED_BACKGROUNDS, "on {}", "over {}", "against {}")
+# For a tag: the first is canonical, as everywhere.
+_SUBJECT_REFERENCES = ("{}", "the object of {}", "the object in {}", "the shape from {}", "the thing in {}")
+_BACKGROUND_REFERENCES = (
+    "on the background of {}",
+    "over the background of {}",
+    "against the background of {}",
+    "in front of the background of {}",
+    "with the background of {}",
+    "on the backdrop of {}",
+    "on {}",
+    "over {}",
+)
+_MOTION_REFERENCES = ("like {}", "as in {}", "like in {}", "like the object in {}")
+_SOUND_REFERENCES = ("{}", "sound of {}", "the sound of {}", "sound like {}")
 _TAGS = (
     "@image_1 @image_2 @image_3 @image_4 @video_1 @video_2 @audio_0 @audio_1 @audio_2 "
     "<dialogue> </dialogue> <sfx> </sfx> <singing> </singing> <bgm> </bgm> <text> </text>"
@@ -124,16 +146,24 @@ _FURTHER_WORDS = (
 Pick = Callable[[Any], Any]
 
 
-def caption(attributes: dict[str, str], generator: random.Random | None = None) -> str:
+def caption(
+    attributes: dict[str, str],
+    generator: random.Random | None = None,
+    references: Mapping[str, str] | None = None,
+) -> str:
     """Caption of a scene: the canonical one, or a random paraphrase that may leave things out, if given a generator.
 
     Canonical captions of easy scenes fit 16 tokens:
     `a red circle bounces slowly on a navy background <sfx> low ping </sfx>`.
-    No attributes at all give the empty, unconditional caption. ValueError names an unknown attribute or value.
+    references: parts of the scene (keys of REFERENCES) -> tags that show them; each is always mentioned, and takes the
+    place of its attributes: `@image_1 moves like @video_1 on the background of @image_2 <sfx> @audio_0 </sfx>`.
+    Nothing to say at all gives the empty, unconditional caption. ValueError names an unknown attribute, value or part.
     """
+    shown = [name for part in references or () for name in REFERENCES.get(part, ())]
+    attributes = {name: value for name, value in attributes.items() if name not in shown}
     if generator is None:
-        return _compose(attributes, lambda options: options[0])
-    return rephrase(choose_said(attributes, generator), generator)
+        return _compose(attributes, references or {}, lambda options: options[0])
+    return rephrase(choose_said(attributes, generator), generator, references)
 
 
 def choose_said(attributes: dict[str, str], generator: random.Random) -> dict[str, str]:
@@ -149,12 +179,12 @@ def choose_said(attributes: dict[str, str], generator: random.Random) -> dict[st
     }
 
 
-def rephrase(said: dict[str, str], generator: random.Random) -> str:
+def rephrase(said: dict[str, str], generator: random.Random, references: Mapping[str, str] | None = None) -> str:
     """A random wording that says all of `said` in no more tokens (16, 32) than its canonical caption takes."""
-    canonical = caption(said)
+    canonical = caption(said, references=references)
     limit = next(limit for limit in _WORDS_PER_LENGTH if len(split_words(canonical)) <= limit)
     for _ in range(20):
-        text = _compose(said, generator.choice)
+        text = _compose(said, references or {}, generator.choice)
         if len(split_words(text)) <= limit:
             return text
     return canonical
@@ -168,42 +198,57 @@ def vocabulary() -> list[str]:
     return sorted({word for text in texts for word in split_words(text.replace("{}", ""))})
 
 
-def _compose(said: dict[str, str], pick: Pick) -> str:
+def _compose(said: dict[str, str], references: Mapping[str, str], pick: Pick) -> str:
     for name, value in said.items():
         if value not in ATTRIBUTES.get(name, ()):
             allowed = ATTRIBUTES.get(name, tuple(ATTRIBUTES))
             raise ValueError(f"attribute {name}={value!r} is not known: use one of {', '.join(allowed)}")
-    sound = _sound(said, pick)
-    picture = "" if all(name in SOUND for name in said) else _picture(said, pick)
+    if unknown := [part for part in references if part not in REFERENCES]:
+        raise ValueError(f"part {unknown[0]!r} of a scene is not known: use one of {', '.join(REFERENCES)}")
+    sound = _sound(said, references, pick)
+    only_sound = all(name in SOUND for name in said) and references.keys() <= {"sound"}
+    picture = "" if only_sound else _picture(said, references, pick)
     return " ".join(filter(None, pick(((picture, sound),) * 9 + ((sound, picture),))))
 
 
-def _picture(said: dict[str, str], pick: Pick) -> str:
+def _picture(said: dict[str, str], references: Mapping[str, str], pick: Pick) -> str:
     second = {name.removeprefix("second_"): value for name, value in said.items() if name.startswith("second_")}
-    verb = pick(_VERBS)[bool(second)]
-    motion, speed_adjective = verb, ""
-    if "speed" in said:
-        adverb = pick(SYNONYMS["speed"][said["speed"]])
-        auxiliary, _, participle = verb.rpartition(" ") if verb.startswith(("is ", "are ")) else ("", "", verb)
-        motion = pick((f"{verb} {adverb}",) * 3 + (f"{auxiliary} {adverb} {participle}".strip(), ""))
-        speed_adjective = "" if motion else _ADJECTIVE_OF_SPEED[said["speed"]]
-    elif pick((False,) * 9 + (True,)):
-        motion = ""
-    subject = _subject(said, speed_adjective, pick)
+    motion, speed_adjective = _motion(said, references, bool(second), pick)
+    if "subject" in references:
+        subject = pick(_SUBJECT_REFERENCES).format(references["subject"])
+    else:
+        subject = _subject(said, speed_adjective, pick)
     if second:
         subject += " and " + _subject(second, "", pick)
     ground = " ".join(_say(said, name, pick) for name in ("texture", "background") if name in said)
-    background = ""
-    if ground:
+    background, brief = "", ground and f"{ground} background"
+    if "background" in references:
+        background = brief = pick(_BACKGROUND_REFERENCES).format(references["background"])
+    elif ground:
         background = _with_article(pick(_BACKGROUNDS if "background" in said else _NAMED_BACKGROUNDS).format(ground))
     style = pick(("sentence",) * 4 + ("background first", "tags"))
     if style == "tags":
-        parts = [part for part in (subject, motion, ground and f"{ground} background") if part]
+        parts = [part for part in (subject, motion, brief) if part]
         return ", ".join(pick((parts, parts[::-1])))
     sentence = " ".join(filter(None, (subject, motion)))
     if style == "background first" and background:
         return f"{background}, {sentence}"
     return " ".join(filter(None, (sentence, background)))
+
+
+def _motion(said: dict[str, str], references: Mapping[str, str], plural: bool, pick: Pick) -> tuple[str, str]:
+    """Verb with its adverb; or an adjective for the subject, which only words can take, and perhaps no verb."""
+    if "motion" in references:
+        verb = pick((_VERBS[1], *_VERBS))[plural]
+        return f"{verb} {pick(_MOTION_REFERENCES).format(references['motion'])}", ""
+    verb = pick(_VERBS)[plural]
+    if "speed" in said:
+        adverb = pick(SYNONYMS["speed"][said["speed"]])
+        auxiliary, _, participle = verb.rpartition(" ") if verb.startswith(("is ", "are ")) else ("", "", verb)
+        ways = (f"{verb} {adverb}",) * 3 + (f"{auxiliary} {adverb} {participle}".strip(),)
+        motion = pick(ways if "subject" in references else (*ways, ""))
+        return motion, "" if motion else _ADJECTIVE_OF_SPEED[said["speed"]]
+    return "" if pick((False,) * 9 + (True,)) else verb, ""
 
 
 def _subject(said: dict[str, str], speed_adjective: str, pick: Pick) -> str:
@@ -216,7 +261,9 @@ def _subject(said: dict[str, str], speed_adjective: str, pick: Pick) -> str:
     return _with_article(article + " ".join(filter(None, (speed_adjective, size, colour, noun))))
 
 
-def _sound(said: dict[str, str], pick: Pick) -> str:
+def _sound(said: dict[str, str], references: Mapping[str, str], pick: Pick) -> str:
+    if "sound" in references:
+        return f"<sfx> {pick(_SOUND_REFERENCES).format(references['sound'])} </sfx>"
     if not any(name in said for name in SOUND):
         return ""
     pitch = _say(said, "pitch", pick) if "pitch" in said else ""
