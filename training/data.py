@@ -1,13 +1,11 @@
 """Encoded clips of the toybox, made once and cached on disk.
 
-A cache holds, for N clips of F frames: `video` [N, C, T, h, w] and `audio` [N, Ca, L] raw latents, `patch`
-[N, C, 1, h, w] (one frame of the clip, cut to a random rectangle, zero-padded and encoded alone, VideoCanvas sec. 3.2),
-`patch_frame` [N], the scenes themselves, and the statistics that the network normalises by.
+A cache holds, for N clips of F frames: `video` [N, C, T, h, w] and `audio` [N, Ca, L] raw latents, the scenes
+themselves, and the statistics that the network normalises by.
 """
 
 import dataclasses
 import hashlib
-import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +16,9 @@ from torch import Tensor
 
 from models.audio_vae import AudioVAE, load_audio_vae
 from models.video_vae import VideoVAE, load_video_vae
-from training.captions import caption
 from training.toybox import ATTRIBUTES, LEVELS, Scenes, sample_scenes
 
-CHUNK = 64  # clips rendered at once; the clips of a chunk share the frame that their patch is taken from
-SMALLEST_PATCH = 0.2  # of the frame's width and height (VideoCanvas, training recipe: 20 % to 100 %)
+CHUNK = 64  # clips rendered at once
 
 
 @dataclass
@@ -43,10 +39,6 @@ class Clips:
         parts = {field: tensors.pop(f"scenes.{field}") for field in (*ATTRIBUTES, "start", "velocity")}
         return cls(tensors, Scenes(**parts, level=level, frames=frames))
 
-    def captions(self, index: Tensor, chooser: random.Random) -> list[str]:
-        """A fresh paraphrase for each clip of index [B]."""
-        return [caption(self.scenes.attributes(int(i)), chooser) for i in index]
-
 
 def cache_path(folder: Path, weights: Path, *, clips: int, frames: int, level: str, seed: int) -> Path:
     """The file's name holds a hash of all that determines its content, the codecs included."""
@@ -54,19 +46,6 @@ def cache_path(folder: Path, weights: Path, *, clips: int, frames: int, level: s
     for name in ("mini_video_vae", "mini_audio_vae"):
         digest.update((weights / f"{name}.safetensors").read_bytes())
     return folder / f"{level}_{frames}f_{clips}_{digest.hexdigest()[:12]}.safetensors"
-
-
-def zero_padded_patch(frames: Tensor, generator: torch.Generator) -> Tensor:
-    """Cuts one random rectangle and sets all else to 0 (mid grey). [B, 3, 1, H, W] -> the same shape"""
-    mask = torch.zeros_like(frames[:1, :1])
-    bounds = []
-    for size in frames.shape[-2:]:
-        fraction = SMALLEST_PATCH + (1 - SMALLEST_PATCH) * torch.rand((), generator=generator).item()
-        length = max(1, round(size * fraction))
-        start = int(torch.randint(size - length + 1, (), generator=generator))
-        bounds.append(slice(start, start + length))
-    mask[..., bounds[0], bounds[1]] = 1
-    return frames * mask
 
 
 @torch.inference_mode()
@@ -91,11 +70,8 @@ def encode_clips(
     for done in range(0, clips, CHUNK):
         scenes = sample_scenes(CHUNK, frames=frames, level=level, generator=generator)
         video = scenes.render()
-        frame = int(torch.randint(frames, (), generator=generator))
         keep("video", video_vae.encode(video).half())
         keep("audio", audio_vae.encode(scenes.sound()).half())
-        keep("patch", video_vae.encode(zero_padded_patch(video[:, :, frame : frame + 1], generator)).half())
-        keep("patch_frame", torch.full((CHUNK,), frame, dtype=torch.int16))
         for field in dataclasses.fields(scenes):
             value = getattr(scenes, field.name)
             if isinstance(value, Tensor):

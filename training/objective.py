@@ -18,8 +18,20 @@ from models.stem import repeat_cells
 # Shares of the rows. Shared: one sigma for all tokens. Wave: earlier frames ahead, sound following. Ordered:
 # independent sigmas, sorted. Foley: the whole video is given.
 SCHEDULES = {"shared": 0.5, "wave": 0.2, "ordered": 0.2, "foley": 0.1}
-# What is given (mask 1) in the rows that have a picture of several latent frames.
-GIVEN = {"nothing": 0.58, "first": 0.12, "prefix": 0.22, "ends": 0.03, "outside a box": 0.05}
+# What is given (mask 1) in the rows that have a picture of several latent frames: image to video, extension, first and
+# last frame, any frames, inpainting, outpainting, and inpainting with a mask that moves.
+GIVEN = {
+    "nothing": 0.46,
+    "first": 0.1,
+    "prefix": 0.16,
+    "ends": 0.04,
+    "some frames": 0.06,
+    "outside a box": 0.08,
+    "inside a box": 0.06,
+    "outside a moving box": 0.04,
+}
+# What is given of the sound: nothing, all of it (the picture is made for it), its beginning, or all but a span.
+SOUND_GIVEN = {"nothing": 0.85, "all": 0.07, "prefix": 0.05, "outside a span": 0.03}
 # How the given cells reach the network: condition channels (eq. 7), clean with timestep 0, or both.
 ROUTES = ("channels", "clean", "both")
 SIGMA_MEAN, SIGMA_SPREAD = 0.6, 1.2  # of logit(sigma): where the object is settles at high noise
@@ -28,10 +40,15 @@ WAVE_SHIFT = 2.0
 
 @dataclass
 class Noising:
-    """Noise levels and masks of a batch. sigma [B, T, h, w], audio_sigma [B, n], mask [B, 1, T, H, W] (1 = given)."""
+    """Noise levels and masks of a batch.
+
+    sigma [B, T, h, w] and audio_sigma [B, n] of the tokens, cells [B, 1, T, H, W] of the latent's cells (a token that
+    is given in part has clean cells in it), mask [B, 1, T, H, W] of the condition channels, 1 = given.
+    """
 
     sigma: Tensor
     audio_sigma: Tensor
+    cells: Tensor
     mask: Tensor
 
 
@@ -59,24 +76,42 @@ def given_mask(kind: Tensor, frames: int, height: int, width: int, generator: to
         return torch.randint(low, high, (rows, 1), generator=generator)
 
     index = torch.arange(frames)
-    time = torch.stack(
-        [
-            torch.zeros(rows, frames, dtype=torch.bool),
-            (index < 1).expand(rows, -1),
-            index < uniform(1, max(2, frames)),
-            ((index == 0) | (index == frames - 1)).expand(rows, -1),
-            torch.ones(rows, frames, dtype=torch.bool),
-        ]
-    )[kind, torch.arange(rows)]  # [B, T]
+    some = torch.rand(rows, frames, generator=generator) < 0.5
+    every = torch.ones(rows, frames, dtype=torch.bool)
+    of_time = {
+        "nothing": ~every,
+        "first": (index < 1).expand(rows, -1),
+        "prefix": index < uniform(1, max(2, frames)),
+        "ends": ((index == 0) | (index == frames - 1)).expand(rows, -1),
+        "some frames": some & ~some.all(1, keepdim=True),
+    }
+    time = torch.stack([of_time.get(name, every) for name in GIVEN])[kind, torch.arange(rows)]  # [B, T]
+
+    def is_kind(name: str) -> Tensor:
+        return (kind == list(GIVEN).index(name))[:, None, None, None]
+
+    spread = torch.linspace(0, 1, frames)[None, :, None]
     inside = []
     for size in (height, width):
         length = uniform(size // 4, size)
-        start = (torch.rand(rows, 1, generator=generator) * (size - length + 1)).long()
+        start, end = ((torch.rand(rows, 1, generator=generator) * (size - length + 1)).floor() for _ in range(2))
+        moving = (start[..., None] + (end - start)[..., None] * spread).round()  # [B, T, 1]
+        first = torch.where(is_kind("outside a moving box")[..., 0], moving, start[..., None])
         cell = torch.arange(size)
-        inside.append((cell >= start) & (cell < start + length))
-    box = inside[0][:, :, None] & inside[1][:, None, :]  # [B, H, W]
-    boxed = (kind == list(GIVEN).index("outside a box"))[:, None, None]
-    return (time[:, :, None, None] & ~(box & boxed)[:, None]).unsqueeze(1).float()
+        inside.append((cell >= first) & (cell < first + length[..., None]))  # [B, T, size]
+    box = inside[0][..., :, None] & inside[1][..., None, :]  # [B, T, H, W]
+    outside = is_kind("outside a box") | is_kind("outside a moving box")
+    given = time[:, :, None, None] & torch.where(outside, ~box, torch.where(is_kind("inside a box"), box, True))
+    return given.unsqueeze(1).float()
+
+
+def given_sound(rows: int, tokens: int, generator: torch.Generator) -> Tensor:
+    """Which audio tokens are given, of the kinds in SOUND_GIVEN. [B, tokens] bool"""
+    kind = choose(SOUND_GIVEN, rows, generator)[:, None]
+    index = torch.arange(tokens).expand(rows, -1)
+    bounds = torch.randint(1, max(2, tokens), (rows, 2), generator=generator).sort(1)[0]
+    ways = [index < 0, index >= 0, index < bounds[:, :1], (index < bounds[:, :1]) | (index > bounds[:, 1:])]
+    return torch.stack(ways)[kind[:, 0], torch.arange(rows)]
 
 
 def sample_noising(
@@ -101,15 +136,19 @@ def sample_noising(
 
     kind = choose(GIVEN, rows, generator) if frames > 1 else torch.zeros(rows, dtype=torch.long)
     kind = torch.where(foley[:, 0], 0, kind)
+    heard = given_sound(rows, tokens, generator) & ~foley & (frames > 1)
+    audio = audio.expand(-1, tokens).masked_fill(heard, 0.0)
     mask = given_mask(kind, frames, height, width, generator)
     route = torch.randint(len(ROUTES), (rows,), generator=generator)
     # A token is clean only if all its cells are given; timestep 0 goes with it.
     covered = -F.max_pool3d(-mask, (1, patch, patch), ceil_mode=True)[:, 0]
-    clean = covered.bool() & (route != ROUTES.index("channels"))[:, None, None, None]
+    clean = (route != ROUTES.index("channels"))[:, None, None, None, None]
     sigma = sigma[:, :, None, None].expand(-1, -1, *covered.shape[-2:])
-    sigma = torch.where(clean, torch.zeros(()), sigma)
+    sigma = sigma.masked_fill(covered.bool() & clean[:, 0], 0.0)
+    cells = repeat_cells(sigma.unsqueeze(-1), patch).movedim(-1, 1)[..., :height, :width]
+    cells = cells.masked_fill(mask.bool() & clean, 0.0)
     shown = (route != ROUTES.index("clean"))[:, None, None, None, None]
-    return Noising(sigma, audio.expand(-1, tokens), mask * shown), route
+    return Noising(sigma, audio, cells, mask * shown), route
 
 
 def weighted_error(velocity: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
@@ -130,12 +169,13 @@ def flow_matching_loss(
     text: Tensor,
     pooled: Tensor,
     *,
-    video_context=(),
     generator: torch.Generator,
+    **context,
 ) -> tuple[Tensor, Tensor]:
     """Losses (video, audio) of one batch of normalised clean latents [B, C, T, H, W] and [B, Ca, L] (eq. 6).
 
-    video None trains text to audio. `model` may be wrapped for data-parallel training.
+    video None trains text to audio. context: `video_context`, `audio_context`, `cross_modal` of MMDiT.forward. `model`
+    may be wrapped for data-parallel training.
     """
     network: MMDiT = getattr(model, "module", model)
     rows, latents = audio.shape[0], audio.shape[-1]
@@ -158,23 +198,22 @@ def flow_matching_loss(
     audio_target = audio_noise - audio
     if video is None:
         timestep = audio_sigma[:, 0] * TIMESTEP_SCALE
-        _, audio_velocity = model(None, noisy_audio, timestep, text, pooled=pooled)
+        _, audio_velocity = model(None, noisy_audio, timestep, text, pooled=pooled, **context)
         return torch.zeros((), device=audio.device), weighted_error(audio_velocity, audio_target, audio_cells)
 
-    sigma = to_device(noising.sigma)
-    cells = repeat_cells(sigma.unsqueeze(-1), network.config.video_patch).movedim(-1, 1)[..., :height, :width]
+    cells = to_device(noising.cells)
     video_noise = noise_like(video)
     mask = to_device(noising.mask)
     video_velocity, audio_velocity = model(
         torch.lerp(video, video_noise, cells),
         noisy_audio,
-        sigma * TIMESTEP_SCALE,
+        to_device(noising.sigma) * TIMESTEP_SCALE,
         text,
         pooled=pooled,
         audio_timestep=audio_sigma * TIMESTEP_SCALE,
         condition=video,
         mask=mask,
-        video_context=video_context,
+        **context,
     )
     return (
         weighted_error(video_velocity, video_noise - video, cells),

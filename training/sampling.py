@@ -4,6 +4,7 @@ Training and benchmarks use it where ComfyUI is not installed; tests/comfy holds
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.mmdit import TIMESTEP_SCALE, MMDiT
@@ -19,6 +20,16 @@ def simple_sigmas(steps: int, shift: float) -> Tensor:
     return torch.tensor([*(float(table[-(1 + int(i * stride))]) for i in range(steps)), 0.0])
 
 
+def token_noise(video_mask: Tensor, audio_mask: Tensor, model: MMDiT) -> tuple[Tensor, Tensor]:
+    """Which tokens hold anything that is made anew: a token is as noisy as its noisiest cell.
+
+    Noise masks [B, 1, T, H, W] and [B, 1, L] -> [B, T, h, w] and [B, n], by which a sampler multiplies its timestep.
+    """
+    patch = model.config.video_patch
+    video = F.max_pool3d(video_mask, (1, patch, patch), ceil_mode=True)[:, 0]
+    return video, F.max_pool1d(audio_mask, model.config.audio_patch, ceil_mode=True)[:, 0]
+
+
 @torch.inference_mode()
 def sample_euler(
     model: MMDiT,
@@ -30,19 +41,28 @@ def sample_euler(
     steps: int = 30,
     guidance: float = 2.0,
     shift: float = 2.0,
+    noise_masks: tuple[Tensor, Tensor] | None = None,
     **conditions,
 ) -> tuple[Tensor | None, Tensor]:
     """Denoises normalised noise `video` [B, C, T, H, W] (or None) and `audio` [B, Ca, L] together.
 
-    text, unconditional: (sequence [B, Lt, D], pooled [B, D]) of the prompt and of the empty one. conditions:
-    `condition`, `mask`, `video_context` of MMDiT.forward, given to both passes.
+    text, unconditional: (sequence [B, Lt, D], pooled [B, D]) of the prompt and of the empty one.
+    noise_masks: [B, 1, T, H, W] of `video` and [B, 1, L] of `audio`, 1 = made anew. Where they are 0, `video` and
+    `audio` hold clean latents, which stay as they are; tokens of nothing else have timestep 0.
+    conditions: `condition`, `mask`, `video_context`, `audio_context` of MMDiT.forward, given to both passes.
     """
     sigmas = simple_sigmas(steps, shift)
+    noisy_tokens = None if noise_masks is None else token_noise(*noise_masks, model)
     for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
         timestep = torch.full((audio.shape[0],), float(sigma) * TIMESTEP_SCALE)
+        if noisy_tokens is not None:
+            timestep = timestep.view(-1, 1, 1, 1) * noisy_tokens[0]
+            conditions["audio_timestep"] = float(sigma) * TIMESTEP_SCALE * noisy_tokens[1]
         with_text = model(video, audio, timestep, text[0], pooled=text[1], **conditions)
         without = model(video, audio, timestep, unconditional[0], pooled=unconditional[1], **conditions)
         velocity = [None if w is None else u + guidance * (w - u) for w, u in zip(with_text, without, strict=True)]
+        if noise_masks is not None:
+            velocity = [None if v is None else v * mask for v, mask in zip(velocity, noise_masks, strict=True)]
         step = float(following - sigma)
         video = None if video is None else video + step * velocity[0]
         audio = audio + step * velocity[1]

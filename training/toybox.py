@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -155,6 +155,11 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.shape)
 
+    def select(self, index: Tensor, frames: int) -> Scenes:
+        """The scenes of index [N], with as many frames."""
+        parts = {name: getattr(self, name)[index] for name in (*ATTRIBUTES, "start", "velocity")}
+        return replace(self, **parts, frames=frames)
+
     @property
     def device(self) -> torch.device:
         return self.start.device
@@ -221,6 +226,10 @@ class Scenes:
         background = self._background()
         paint = _rgb(tuple(colour.rgb for colour in self.level.colours.values()), self.device)[self.colour]
         return torch.addcmul(background, coverage, paint[:, :, None, None, None] - background)
+
+    def background_picture(self) -> Tensor:
+        """The empty box [B, 3, 1, 64, 64] in [-1, 1]."""
+        return self._background().expand(-1, -1, -1, FRAME_SIZE, FRAME_SIZE)
 
     def _background(self) -> Tensor:
         """[B, 3, 1, 64, 64] in [-1, 1] (height and width 1 where all are plain)."""

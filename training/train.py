@@ -12,26 +12,44 @@ import random
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from models.mmdit import MMDiT, MMDiTConfig
+from models.audio_vae import load_audio_vae
+from models.mmdit import TEMPORAL_SCALE, MMDiT, MMDiTConfig
 from models.text_encoder import load_text_encoder
-from training.data import CHUNK, Clips, load_or_encode
+from models.video_vae import load_video_vae
+from training.captions import SOUND, caption
+from training.conditions import SOUND_SAID, ConditionMaker, Conditions
+from training.data import Clips, load_or_encode
+from training.media import encode_batch
 from training.objective import flow_matching_loss, latents_of
 from training.optim import build_optimizers
 
-# (until this share of the time, {latent frames: share of the batches}); 0 frames is sound without a picture
+
+class Stage(NamedTuple):
+    """Up to a share of the curriculum: how long the clips are, and what they are conditioned on beside text and masks.
+
+    lengths: latent frames -> share of the batches (0: sound without a picture); kinds: see training/conditions.py.
+    """
+
+    until: float
+    lengths: dict[int, float]
+    kinds: dict[str, float]
+
+
+# In the order of SkyReels-V4 table 1: pictures and short clips, clips, then patches and references as well.
 STAGES = (
-    (0.12, {1: 0.15, 3: 0.80, 0: 0.05}),
-    (0.72, {1: 0.05, 5: 0.91, 0: 0.04}),
-    (1.00, {1: 0.04, 5: 0.62, 9: 0.31, 0: 0.03}),
+    Stage(0.08, {1: 0.15, 3: 0.80, 0: 0.05}, {"nothing": 1.0}),
+    Stage(0.45, {1: 0.05, 5: 0.91, 0: 0.04}, {"nothing": 1.0}),
+    Stage(1.00, {1: 0.05, 5: 0.62, 9: 0.30, 0: 0.03}, {"nothing": 0.5, "patches": 0.26, "references": 0.24}),
 )
 ROWS = {0: 48, 1: 64, 3: 32, 5: 20, 9: 11}  # per rank: about the same time for a batch of every length
 TEXT_DROP = 0.1  # rows without a prompt, for classifier-free guidance
-PATCH_SHARE = 0.06  # of the batches: one in-context patch (VideoCanvas)
+ISOLATED = 0.06  # batches whose branches do not see each other, for guidance on how they agree
 WARMUP_STEPS = 50
 HOLD = 0.45  # of the time at full learning rate, then linear to LAST_RATE
 LAST_RATE = 0.02
@@ -41,9 +59,11 @@ CLIP_NORM = 1.5
 
 @dataclass
 class Settings:
-    """What determines a run."""
+    """What determines a run. start: weights of another run to begin with; done: share of the curriculum they had."""
 
     out: Path
+    start: Path = Path()
+    done: float = 0.0
     minutes: float = 90.0
     level: str = "easy"
     clips: int = 24_000
@@ -100,10 +120,14 @@ class Trainer:
             level=settings.level,
             seed=1_000_003 * (settings.seed + 1) + rank,  # every rank has clips of its own
         )
+        codecs = (settings.weights / f"mini_{kind}_vae.safetensors" for kind in ("video", "audio"))
+        self.conditions = ConditionMaker(load_video_vae(next(codecs)), load_audio_vae(next(codecs)))
         data = self.clips.tensors
         config = mini_config(data["video"].shape[1], data["audio"].shape[1], *self._text_widths())
         self.model = MMDiT(config).init_weights(torch.Generator().manual_seed(settings.seed)).to(settings.device)
         self._take_statistics(data)
+        if settings.start != Path():
+            self.model.load_state_dict(torch.load(settings.start, weights_only=True)["average"])
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizers = build_optimizers(self.model, settings.muon_lr, settings.adam_lr)
         self.step, self.seconds, self.clock, self.rows, self.log = 0, 0.0, 0.0, 0, []
@@ -130,38 +154,50 @@ class Trainer:
         """Share of the minutes that are used up, by the clock that all ranks agree on."""
         return min(1.0, self.clock / (60 * self.settings.minutes))
 
+    @property
+    def stage(self) -> Stage:
+        place = self.settings.done + (1 - self.settings.done) * self.progress
+        return next(stage for stage in STAGES if place <= stage.until)
+
     def batch(self, generator: torch.Generator, chooser: random.Random) -> dict:
-        """Clean latents, text and in-context patches of one batch. All ranks draw the same kind of batch."""
-        shares = next(shares for until, shares in STAGES if self.progress <= until)
-        frames = chooser.choices(list(shares), list(shares.values()))[0]
-        rows, data, model = ROWS[frames], self.clips.tensors, self.model
-        with_patch = frames > 1 and chooser.random() < PATCH_SHARE
-        if with_patch:  # all rows of one chunk: they share the frame that the patch was taken from
-            possible = [c for c in range(0, len(self.clips), CHUNK) if int(data["patch_frame"][c]) <= 4 * (frames - 1)]
-            index = (
-                possible[int(torch.randint(len(possible), (), generator=generator))]
-                + torch.randperm(CHUNK, generator=generator)[:rows]
-            )
-        else:
-            index = torch.randint(len(self.clips), (rows,), generator=generator)
-        captions = self.clips.captions(index, random.Random(int(torch.randint(2**31, (), generator=generator))))
-        captions = ["" if torch.rand((), generator=generator) < TEXT_DROP else caption for caption in captions]
-        text, pooled = self.text_encoder(self.tokenizer.batch(captions))
-        device = self.settings.device
-
-        def video_latent(name: str, until: int) -> Tensor:
-            return normalise(data[name][index, :, :until].to(device), model.video_latent_mean, model.video_latent_std)
-
+        """Clean latents, text and context of one batch. All ranks draw the same kind of batch."""
+        device, data, stage = self.settings.device, self.clips.tensors, self.stage
+        frames = chooser.choices(list(stage.lengths), list(stage.lengths.values()))[0]
+        kind = chooser.choices(list(stage.kinds), list(stage.kinds.values()))[0] if frames else "nothing"
+        index = torch.randint(len(self.clips), (ROWS[frames],), generator=generator)
         sound = latents_of(frames or chooser.choice((5, 9)))
-        audio = normalise(data["audio"][index, :, :sound].to(device), model.audio_latent_mean, model.audio_latent_std)
-        context = [(video_latent("patch", 1), [float(data["patch_frame"][index[0]]) / 4])] if with_patch else []
+        scenes = self.clips.scenes.select(index, TEMPORAL_SCALE * ((frames or 5) - 1) + 1)
+        conditions = self.conditions.make(kind, scenes, chooser, generator)
+        words = random.Random(int(torch.randint(2**31, (), generator=generator)))
+        captions = [self._caption(scenes.attributes(row), conditions, words) for row in range(len(index))]
+        dropped = torch.rand(len(index), generator=generator) < TEXT_DROP
+        text, pooled = encode_batch(
+            self.tokenizer,
+            self.text_encoder,
+            ["" if drop else caption for drop, caption in zip(dropped, captions, strict=True)],
+            [{} if drop else media for drop, media in zip(dropped, conditions.media or [{}] * len(index), strict=True)],
+        )
+        audio = data["audio"][index, :, :sound]
+        if conditions.sound is not None:
+            audio = self.conditions.audio_vae.encode(conditions.sound)[..., :sound]
         return {
-            "video": video_latent("video", frames) if frames else None,
-            "audio": audio,
+            "video": self.normalised("video", data["video"][index, :, :frames]) if frames else None,
+            "audio": self.normalised("audio", audio),
             "text": text.to(device),
             "pooled": pooled.to(device),
-            "video_context": context,
+            "video_context": [(self.normalised("video", latent), times) for latent, times in conditions.video],
+            "audio_context": [(self.normalised("audio", latent), times) for latent, times in conditions.audio],
+            "cross_modal": chooser.random() >= ISOLATED,
         }
+
+    def normalised(self, stream: str, latent: Tensor) -> Tensor:
+        mean, std = (getattr(self.model, f"{stream}_latent_{part}") for part in ("mean", "std"))
+        return normalise(latent.to(self.settings.device), mean, std)
+
+    def _caption(self, attributes: dict[str, str], conditions: Conditions, words: random.Random) -> str:
+        if "subject" in conditions.references and words.random() >= SOUND_SAID:
+            attributes = {name: value for name, value in attributes.items() if name not in SOUND}
+        return caption(attributes, words, conditions.references)
 
     def train_step(self, network: nn.Module) -> None:
         started = time.perf_counter()

@@ -5,7 +5,17 @@ import torch
 
 from models.mmdit import MMDiT, MMDiTConfig
 from training import objective
-from training.objective import GIVEN, ROUTES, given_mask, latents_of, sample_noising, wave_sigma, weighted_error
+from training.objective import (
+    GIVEN,
+    ROUTES,
+    SOUND_GIVEN,
+    given_mask,
+    given_sound,
+    latents_of,
+    sample_noising,
+    wave_sigma,
+    weighted_error,
+)
 from training.sampling import sample_euler, simple_sigmas
 
 CONFIG = MMDiTConfig(
@@ -47,22 +57,40 @@ def test_given_masks(g):
     box = mask["outside a box"]
     assert (box == box[:, :1]).all(), "the box stays where it is"
     assert (box.flatten(1).min(1)[0] == 0).all(), "something is made anew in every row"
-    inside = 1 - box[:, 0]
-    for row in inside:
-        rows, columns = row.amax(1), row.amax(0)
-        assert torch.equal(row, rows[:, None] * columns[None])
+    assert torch.equal(mask["inside a box"], mask["inside a box"][:, :1].expand(-1, 5, -1, -1))
+    moving = mask["outside a moving box"]
+    assert (moving != moving[:, :1]).any(), "some boxes move"
+    for picture in [*(1 - box[:, 0]), *mask["inside a box"][:, 0], *(1 - moving.flatten(0, 1))]:
+        rows, columns = picture.amax(1), picture.amax(0)
+        assert torch.equal(picture, rows[:, None] * columns[None])
+    some = mask["some frames"].flatten(2)
+    assert torch.equal(some.amin(2), some.amax(2)), "whole frames"
+    assert (some.amin((1, 2)) == 0).all() and len(some[:, :, 0].unique(dim=0)) > 10
+
+
+def test_given_sound(g):
+    given = given_sound(4000, 23, g)
+    whole, nothing = given.all(1), ~given.any(1)
+    assert abs(float(whole.float().mean()) - SOUND_GIVEN["all"]) < 0.02
+    assert abs(float(nothing.float().mean()) - SOUND_GIVEN["nothing"]) < 0.02
+    rest = given[~whole & ~nothing]
+    assert rest[:, 0].all(), "the beginning is always given"
+    changes = rest.int().diff(dim=1).abs().sum(1)
+    assert set(changes.tolist()) == {1, 2}, "a beginning, or all but one span"
 
 
 def test_clean_tokens_are_wholly_given(g, model):
-    """In a row with a box: timestep 0 where all four cells of a token are given, the row's sigma elsewhere."""
+    """In a row with a box: timestep 0 where all four cells of a token are given, the row's sigma elsewhere; but cells
+    that are given are clean in every token, as they are when a sampler keeps them."""
     noising, route = sample_noising(2048, 5, 8, 8, 46, model, g)
     rows = 0
-    for sigma, mask, way in zip(noising.sigma, noising.mask[:, 0], route, strict=True):
+    for sigma, cells, mask, way in zip(noising.sigma, noising.cells[:, 0], noising.mask[:, 0], route, strict=True):
         boxed = mask.flatten(1).mean(1)
         one_sigma = len(sigma[sigma > 0].unique()) == 1 and (sigma.flatten(1).amax(1) > 0).all()
         if 0 < boxed[0] < 1 and one_sigma:
             given = mask.unflatten(1, (4, 2)).unflatten(3, (4, 2)).amin((2, 4)).bool()
             assert torch.equal(sigma == 0, given & (way == ROUTES.index("both")))
+            assert torch.equal(cells == 0, mask.bool() & (way == ROUTES.index("both")))
             rows += 1
     assert rows > 10
 

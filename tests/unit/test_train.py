@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from models.mmdit import MMDiT, MMDiTConfig
 from training import plots
 from training import train as training
-from training.data import cache_path, encode_clips, load_or_encode, zero_padded_patch
+from training.conditions import KINDS
+from training.data import cache_path, encode_clips, load_or_encode
 from training.export import SAMPLING_SHIFT, export
 from training.objective import latents_of
 from training.train import Settings, Trainer
@@ -65,9 +66,9 @@ def test_every_kind_of_batch_trains(tmp_path, cache, monkeypatch):
     t = trainer(tmp_path / "kinds", cache)
     before = [p.clone() for p in t.model.parameters()]
     for frames in training.ROWS:
-        monkeypatch.setattr(training, "STAGES", ((1.0, {frames: 1.0}),))
-        monkeypatch.setattr(training, "PATCH_SHARE", 1.0)
-        run(t, 1)
+        for kind in KINDS:
+            monkeypatch.setattr(training, "STAGES", (training.Stage(1.0, {frames: 1.0}, {kind: 1.0}),))
+            run(t, 1)
     assert set(t.smooth) == {"audio0", "video1", "audio1", "video3", "audio3", "video5", "audio5", "video9", "audio9"}
     assert all(0 < loss < 10 for loss in t.smooth.values())
     assert any(not torch.equal(a, b) for a, b in zip(before, t.model.parameters(), strict=True))
@@ -107,14 +108,22 @@ def test_the_cache_is_made_once_and_named_by_what_it_holds(tmp_path, cache):
     assert cache_path(tmp_path, WEIGHTS, **{**what, "seed": 4}) != path
 
 
-def test_a_patch_is_a_rectangle_on_mid_grey():
-    g = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        patch = zero_padded_patch(torch.ones(2, 3, 1, 64, 48), g)
-        kept = patch[0, 0, 0] == 1
-        rows, columns = kept.any(1), kept.any(0)
-        assert torch.equal(kept, rows[:, None] & columns[None])
-        assert 13 <= int(rows.sum()) <= 64 and 10 <= int(columns.sum()) <= 48
+def test_a_run_starts_from_the_weights_of_another(tmp_path, cache):
+    first = trainer(tmp_path / "first", cache)
+    run(first, 2)
+    first.save()
+    settings = Settings(
+        out=tmp_path / "second", clips=64, cache=cache, weights=WEIGHTS, start=first.checkpoint, done=0.5
+    )
+    second = Trainer(settings, rank=0, world=1)
+    for name, value in first.average.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+    assert second.step == 0 and second.stage == training.STAGES[-1], "the curriculum goes on where it was"
+
+
+def test_stages_reach_the_end():
+    assert training.STAGES[-1].until == 1
+    assert all(set(stage.kinds) <= set(KINDS) and set(stage.lengths) <= set(training.ROWS) for stage in training.STAGES)
 
 
 def test_an_interrupted_encoding_leaves_no_cache(tmp_path, monkeypatch):

@@ -1,0 +1,141 @@
+"""What a batch is conditioned on beside its text: VideoCanvas patches, and references of pictures, clips and voices.
+
+All rows of a batch have the same kinds of conditions, at the same times, so that their tokens form one tensor; what
+the patches and references show differs from row to row. Everything is rendered and encoded when it is needed.
+"""
+
+import random
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from models.audio_vae import AudioVAE
+from models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, Context
+from models.video_vae import VideoVAE
+from training.toybox import FRAME_SIZE, Scenes, sample_scenes
+
+# Shares of the batches. Nothing: text alone, and what the masks give.
+KINDS = {"nothing": 0.5, "patches": 0.26, "references": 0.24}
+PATCHES = {1: 0.4, 2: 0.25, 3: 0.15, 4: 0.1, 6: 0.1}  # how many frames a patch is taken from
+# Chance of each reference in a batch of references; one at least is there.
+REFERENCES = {"subject": 0.6, "background": 0.35, "motion": 0.15, "sound": 0.35}
+TAGS = {"subject": "@image_1", "background": "@image_2", "motion": "@video_1", "sound": "@audio_0"}
+SMALLEST_PATCH = 0.2  # of the frame's width and height (VideoCanvas, training recipe: 20 % to 100 %)
+MOTION_FRAMES = 17
+VOICE_LATENTS = 22  # about half a second
+SOUND_SAID = 0.5  # chance that a caption with a subject for reference says how it sounds
+
+
+@dataclass
+class Conditions:
+    """Raw latents and their times, for MMDiT.forward once they are normalised.
+
+    references: part of the scene -> its tag, for the caption. media: for each row, tag -> what the text encoder sees
+    (pictures [F, H, W, 3] in 0..1, sounds [1, S]). sound: waveform [B, 1, S] of the target where a voice replaces it.
+    """
+
+    video: list[Context] = field(default_factory=list)
+    audio: list[Context] = field(default_factory=list)
+    references: dict[str, str] = field(default_factory=dict)
+    media: list[dict[str, Tensor]] = field(default_factory=list)
+    sound: Tensor | None = None
+
+
+def zero_padded_patch(frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Cuts a random rectangle out of each row and sets all else to 0 (mid grey). [B, 3, 1, H, W] -> the same shape"""
+    rows, mask = len(frames), torch.ones(1, dtype=torch.bool)
+    for axis, size in ((-2, frames.shape[-2]), (-1, frames.shape[-1])):
+        share = SMALLEST_PATCH + (1 - SMALLEST_PATCH) * torch.rand(rows, 1, generator=generator)
+        length = (size * share).round().clamp(min=1)
+        start = (torch.rand(rows, 1, generator=generator) * (size - length + 1)).floor()
+        place = torch.arange(size)
+        inside = (place >= start) & (place < start + length)
+        mask = mask & inside.view(rows, 1, 1, *((-1, 1) if axis == -2 else (1, -1)))
+    return frames * mask
+
+
+def still(scenes: Scenes, frame: int) -> Scenes:
+    """One frame of each scene."""
+    return replace(scenes, start=scenes.positions()[:, frame], frames=1)
+
+
+def reference_times(latent_frames: int, before: int) -> list[float]:
+    """Negative times of a reference's latent frames, `before` latent frames of references coming after it (eq. 9)."""
+    return [float(i - latent_frames - before) for i in range(latent_frames)]
+
+
+def voice_times(latents: int, frame_rate: float) -> list[float]:
+    """Times of a voice's latents, in latent video frames: as if it were heard just before the clip begins."""
+    return [((i + 0.5 - latents) / AUDIO_LATENT_RATE * frame_rate - 0.5) / TEMPORAL_SCALE for i in range(latents)]
+
+
+class ConditionMaker:
+    """Renders and encodes conditions with the codecs of the model that is trained."""
+
+    def __init__(self, video_vae: VideoVAE, audio_vae: AudioVAE):
+        self.video_vae, self.audio_vae = video_vae, audio_vae
+
+    @torch.no_grad()
+    def make(self, kind: str, scenes: Scenes, chooser: random.Random, generator: torch.Generator) -> Conditions:
+        """Conditions of one of KINDS. `chooser` decides what all ranks share, `generator` what each row shows."""
+        if kind == "patches":
+            return self._patches(scenes, chooser, generator)
+        if kind == "references":
+            return self._references(scenes, chooser, generator)
+        return Conditions()
+
+    def _patches(self, scenes: Scenes, chooser: random.Random, generator: torch.Generator) -> Conditions:
+        count = min(scenes.frames, chooser.choices(list(PATCHES), list(PATCHES.values()))[0])
+        context: list[Context] = []
+        for frame in sorted(chooser.sample(range(scenes.frames), count)):
+            patch = zero_padded_patch(still(scenes, frame).render(), generator)
+            context.append((self.video_vae.encode(patch), [frame / TEMPORAL_SCALE]))
+        return Conditions(video=context)
+
+    def _references(self, scenes: Scenes, chooser: random.Random, generator: torch.Generator) -> Conditions:
+        kinds = [kind for kind, share in REFERENCES.items() if chooser.random() < share] or ["subject"]
+        made = Conditions(references={kind: TAGS[kind] for kind in kinds}, media=[{} for _ in range(len(scenes))])
+        clips: list[Tensor] = []
+        for kind in kinds:
+            if kind == "sound":
+                self._voice(made, scenes, generator)
+                continue
+            clip = self._picture(kind, scenes, generator)  # [B, 3, F, 64, 64]
+            clips.append(self.video_vae.encode(clip))
+            for row, pixels in zip(made.media, (clip.movedim(1, -1) + 1) / 2, strict=True):
+                row[TAGS[kind]] = pixels
+        after = 0
+        for latent in reversed(clips):
+            made.video.insert(0, (latent, reference_times(latent.shape[2], after)))
+            after += latent.shape[2]
+        return made
+
+    def _picture(self, kind: str, scenes: Scenes, generator: torch.Generator) -> Tensor:
+        """The subject somewhere else, the empty background, or something else that moves in the same way."""
+        if kind == "background":
+            return scenes.background_picture()
+        rows, level = len(scenes), scenes.level
+        if kind == "subject":
+            other = sample_scenes(rows, frames=1, level=level, generator=generator)
+            return replace(other, shape=scenes.shape, colour=scenes.colour, size=scenes.size).render()
+        other = sample_scenes(rows, frames=MOTION_FRAMES, level=level, generator=generator)
+        return replace(other, size=scenes.size, start=scenes.start, velocity=scenes.velocity).render()
+
+    def _voice(self, made: Conditions, scenes: Scenes, generator: torch.Generator) -> None:
+        """Another pitch and timbre than the object would have, heard once in the reference."""
+        rows, level = len(scenes), scenes.level
+        voice = {
+            name: torch.randint(len(level.choices(name)), (rows,), generator=generator) for name in ("shape", "colour")
+        }
+        made.sound = replace(scenes, **voice).sound()
+        note = sample_scenes(rows, frames=MOTION_FRAMES, level=level, generator=generator)
+        until = 0.04 + 0.2 * torch.rand(rows, generator=generator)  # seconds until it hits the wall
+        velocity = torch.stack([torch.full((rows,), 58.0), torch.full((rows,), 1.0)], dim=1)
+        radius = note.radius()
+        start = torch.stack([FRAME_SIZE - radius - 58.0 * until, torch.full((rows,), FRAME_SIZE / 2)], dim=1)
+        heard = replace(note, start=start, velocity=velocity, **voice).sound()[..., : VOICE_LATENTS * 1024]
+        latent = self.audio_vae.encode(heard)
+        made.audio.append((latent, voice_times(latent.shape[2], scenes.fps)))
+        for row, waveform in zip(made.media, heard, strict=True):
+            row[TAGS["sound"]] = waveform
