@@ -7,7 +7,7 @@ samples; audio alone is a plain [B, Ca, L]. Conditioning keys that are read, bes
     frame_rate               frames per second; LTXVConditioning sets it. Default: see `frame_rate_of`
     skycanvas_condition      video latent of what is given, as the VAE emits it [B, C, T, H, W]   (eq. 7)
     skycanvas_mask           [B, 1, T, H, W], 1 = given                                           (eq. 7)
-    skycanvas_video_context  references and patches: [{"latent": [B, C, t, H, W], "times": t floats}] (eq. 8-9)
+    skycanvas_video_context  references and patches: [{"latent": [B, C, t, H, W], "times": t floats or None}] (eq. 8-9)
     skycanvas_audio_context  voices and sounds: [{"latent": [B, Ca, l], "times": l floats}]
     skycanvas_latent_shapes  shapes of the streams of a latent that is packed already, for TrainLoraNode
 
@@ -33,7 +33,7 @@ from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
 from ..models.blocks import Streams
-from ..models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, ArchitectureError, MMDiT, MMDiTConfig
+from ..models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, TIMESTEP_SCALE, ArchitectureError, MMDiT, MMDiTConfig
 from .latent_format import JointLatentFormat, Shapes, Statistics
 from .loading import naming, read_checkpoint
 
@@ -95,6 +95,7 @@ class DiffusionModel(MMDiT):
             video_context=tuple(zip(video_context, video_context_times, strict=True)),
             audio_context=tuple(zip(audio_context, audio_context_times, strict=True)),
             frame_rate=frame_rate,
+            cross_modal=not transformer_options.get("skycanvas_isolated", False),
             attention=partial(_attention, transformer_options=transformer_options),
             run_block=blocks.run,
         )
@@ -250,7 +251,7 @@ class SkyReelsV4(comfy.model_base.BaseModel):
             return {}
         normalise = getattr(self.latent_format, stream).normalise
         latents = [normalise(entry["latent"].to(given["device"])) for entry in entries]
-        times = tuple(tuple(map(float, entry["times"])) for entry in entries)
+        times = tuple(entry["times"] and tuple(map(float, entry["times"])) for entry in entries)
         return {
             f"{stream}_context": comfy.conds.CONDList(latents),
             f"{stream}_context_times": comfy.conds.CONDConstant(times),
@@ -269,8 +270,16 @@ class SkyReelsV4(comfy.model_base.BaseModel):
     def scale_latent_inpaint(self, latent_image, **_):
         return latent_image
 
-    def process_timestep(self, timestep: Tensor, video_noise_mask=None, audio_noise_mask=None, **_):
-        """timestep [B] -> one per token, scaled by the noise mask (1 = made anew, 0 = kept)."""
+    def process_timestep(self, timestep: Tensor, video_noise_mask=None, audio_noise_mask=None, noise_levels=None, **_):
+        """timestep [B] -> one per token, scaled by the noise mask (1 = made anew, 0 = kept).
+
+        noise_levels: sigmas of the latent frames [B, T] and of the audio latents [B, L], if each has its own (wave.py).
+        """
+        if noise_levels is not None:
+            timestep = torch.full_like(timestep, TIMESTEP_SCALE)
+            video, audio = noise_levels[0][:, None, :, None, None], noise_levels[1][:, None]
+            video_noise_mask = video if video_noise_mask is None else video * video_noise_mask
+            audio_noise_mask = audio if audio_noise_mask is None else audio * audio_noise_mask
         if audio_noise_mask is None:
             return timestep
         patch = self.config.audio_patch  # a token is as noisy as the noisiest latent in it

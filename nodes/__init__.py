@@ -6,6 +6,7 @@ from .latent import SkyCanvasEmptyLatent, SkyCanvasSplitLatent
 from .loaders import SkyCanvasLoadMini, SkyCanvasLoadModel
 from .output import SkyCanvasDecode
 from .prompt import SkyCanvasPrompt
+from .sampling import SkyCanvasGuider, SkyCanvasSampler, SkyCanvasWave
 from .training import SkyCanvasPackForTraining
 
 
@@ -17,6 +18,9 @@ class SkyCanvasExtension(ComfyExtension):
             SkyCanvasPrompt,
             SkyCanvasEmptyLatent,
             SkyCanvasSplitLatent,
+            SkyCanvasGuider,
+            SkyCanvasWave,
+            SkyCanvasSampler,
             SkyCanvasDecode,
             SkyCanvasPackForTraining,
         ]
