@@ -46,7 +46,7 @@ def encode_batch(
     """Captions with their references -> text [B, L, D] (zeros at padding), pooled [B, D].
 
     media: for each caption, tag -> picture or clip [F, H, W, 3] in 0..1, or sound [channels, S] at 44.1 kHz. Media of
-    one shape are encoded together. ValueError if a caption does not name a tag that it has media for, or if this encoder
+    one shape are encoded together. ValueError if a caption does not name a tag that it has media for, or if the encoder
     perceives none.
     """
     groups: dict[tuple[int, ...], list[tuple[int, str]]] = {}
@@ -192,7 +192,7 @@ def evaluate(tokenizer: Tokenizer, encoder: TextEncoder, *, scenes: int, seed: i
 
     Each prompt (a random wording, of combinations that the training never had, with new media) is compared by its
     pooled vector with the canonical prompts in words that differ in that attribute alone. "one": that part alone is a
-    reference; "all": every part is; "blind": as "one" with the media of another scene, right as often as two scenes agree.
+    reference; "all": every part is; "blind": as "one" with media of another scene, right as often as two scenes agree.
     """
     generator, chooser = torch.Generator().manual_seed(seed), random.Random(seed)
     drawn = draw_scenes(scenes, generator, held_out=True)

@@ -1,0 +1,74 @@
+"""What the canvas nodes share: the type of their wire, and the way from a node's inputs to the canvas and back."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..canvas.canvas import Canvas
+from ..canvas.document import CanvasError
+from ..canvas.grid import AudioGrid, VideoGrid
+from .latent import channels
+
+CanvasType = io.Custom("SKYCANVAS_CANVAS")  # holds a canvas.canvas.Canvas
+
+# What the canvas calls something, and what its nodes call it
+INPUTS = {
+    "box": "the box (x, y, width, height)",
+    "to": "move",
+    "alpha": "mask",
+    "media": "mask",
+    "the alpha": "mask",
+    "the mask": "mask",
+    "the image": "image",
+    "the clip": "images",
+    "the sound": "audio",
+}
+
+
+def canvas_input() -> io.Input:
+    return CanvasType.Input("canvas", tooltip="From 'New Canvas', or from the node that put the last thing on it.")
+
+
+def canvas_output() -> io.Output:
+    return CanvasType.Output(display_name="canvas")
+
+
+@contextmanager
+def inputs_named(**names: str) -> Iterator[None]:
+    """Errors of the canvas then speak of the node's inputs: `frame is 30`, not `placements[2].frame is 30`.
+
+    names: of inputs that are called otherwise than on the canvas, beside INPUTS.
+    """
+    try:
+        yield
+    except CanvasError as error:
+        message = re.sub(r"^\w+\[\d+\]\.", "", str(error))
+        message = re.sub(r"^(the )?\w+", lambda match: (INPUTS | names).get(match[0], match[0]), message)
+        raise CanvasError(message) from None
+
+
+def frame_of(canvas: Canvas, frame: int) -> int:
+    """A frame that may be counted from the end, -1 being the last one; CanvasError if it lies before the first."""
+    frames = canvas.document.frames
+    if frame < -frames:
+        raise CanvasError(f"frame is {frame}, the canvas has {frames}: use {-frames} (the first) to {frames - 1}")
+    return frame if frame >= 0 else frame + frames
+
+
+def waveform_of(audio: dict, name: str = "audio") -> tuple[Tensor, int]:
+    """Waveform [C, samples] and sample rate of an AUDIO that is no batch."""
+    batch = len(audio["waveform"])
+    if batch != 1:
+        raise CanvasError(f"{name} is a batch of {batch} sounds: connect one")
+    return audio["waveform"][0], audio["sample_rate"]
+
+
+def grid_of(model=None) -> tuple[VideoGrid, AudioGrid]:
+    """Latent grids of a MODEL, or of Mini if there is none. ValueError if it is of another family."""
+    if model is None:
+        return VideoGrid(), AudioGrid()
+    channels(model)
+    return VideoGrid(token=model.model.config.video_patch), AudioGrid()
