@@ -314,16 +314,20 @@ class SkyReelsV4(comfy.model_base.BaseModel):
         return cond_value._copy_with(sliced)
 
 
-def _remember_shapes(executor, *sampling, latent_shapes: Shapes, **more):
-    """Sampling wrapper: latents are normalised as a flat pack, so the model has to know the shapes of what is in it."""
+def _remember_shapes(executor, noise, latent, sampler, sigmas, denoise_mask, *sampling, latent_shapes: Shapes, **more):
+    """Sampling wrapper: latents are normalised as a flat pack, so the model has to know the shapes of what is in it.
+
+    What the mask keeps comes out bit for bit: a sampler's steps and normalising would round it.
+    """
     guider = executor.class_obj
     model = guider.model_patcher.model
     conditioning = [cond for conds in guider.conds.values() for cond in conds]
     model.latent_shapes = checked_shapes(latent_shapes, conditioning, model.config)
     try:
-        return executor(*sampling, latent_shapes=latent_shapes, **more)
+        result = executor(noise, latent, sampler, sigmas, denoise_mask, *sampling, latent_shapes=latent_shapes, **more)
     finally:
         model.latent_shapes = None
+    return result if denoise_mask is None else torch.where(denoise_mask == 0, latent.to(result), result)
 
 
 def checked_shapes(shapes: Shapes, conditioning: list[dict], config: MMDiTConfig) -> Shapes:

@@ -2,10 +2,25 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .canvas import (
+    SkyCanvasMaskRegion,
+    SkyCanvasMaskSound,
+    SkyCanvasNew,
+    SkyCanvasPlaceClip,
+    SkyCanvasPlaceImage,
+    SkyCanvasPlaceSound,
+)
+from .compose import SkyCanvasCompose
+from .encode import SkyCanvasEncode
+from .enhance import SkyCanvasEnhancePrompt
+from .example import SkyCanvasExample
+from .extend import SkyCanvasExtend
 from .latent import SkyCanvasEmptyLatent, SkyCanvasSplitLatent
 from .loaders import SkyCanvasLoadMini, SkyCanvasLoadModel
 from .output import SkyCanvasDecode
-from .prompt import SkyCanvasPrompt
+from .preview import SkyCanvasPreview
+from .prompt import SkyCanvasPrompt, SkyCanvasStructuredPrompt
+from .references import SkyCanvasReferenceClip, SkyCanvasReferenceImages, SkyCanvasReferenceVoice
 from .sampling import SkyCanvasGuider, SkyCanvasSampler, SkyCanvasWave
 from .training import SkyCanvasPackForTraining
 
@@ -15,12 +30,28 @@ class SkyCanvasExtension(ComfyExtension):
         return [
             SkyCanvasLoadMini,
             SkyCanvasLoadModel,
+            SkyCanvasExample,
             SkyCanvasPrompt,
+            SkyCanvasStructuredPrompt,
+            SkyCanvasEnhancePrompt,
+            SkyCanvasNew,
+            SkyCanvasPlaceImage,
+            SkyCanvasPlaceClip,
+            SkyCanvasPlaceSound,
+            SkyCanvasMaskRegion,
+            SkyCanvasMaskSound,
+            SkyCanvasReferenceImages,
+            SkyCanvasReferenceClip,
+            SkyCanvasReferenceVoice,
+            SkyCanvasPreview,
+            SkyCanvasEncode,
             SkyCanvasEmptyLatent,
             SkyCanvasSplitLatent,
             SkyCanvasGuider,
             SkyCanvasWave,
             SkyCanvasSampler,
+            SkyCanvasExtend,
             SkyCanvasDecode,
+            SkyCanvasCompose,
             SkyCanvasPackForTraining,
         ]

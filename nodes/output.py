@@ -44,10 +44,15 @@ class SkyCanvasDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, samples, vae, audio_vae) -> io.NodeOutput:
-        video, audio = (latent["samples"] for latent in split_latent(samples))
-        frame_rate = samples.get("frame_rate") or frame_rate_of((video.shape, audio.shape))
-        images = vae.decode(video)  # [B, F, H, W, 3]
-        waveform = audio_vae.decode(audio).movedim(-1, 1)  # [B, 1, samples]
-        sample_rate = audio_vae.audio_sample_rate
-        waveform = fit_to_pictures(waveform, images.shape[1], frame_rate, sample_rate)
-        return io.NodeOutput(images.flatten(0, 1), {"waveform": waveform, "sample_rate": sample_rate}, frame_rate)
+        return io.NodeOutput(*decode(samples, vae, audio_vae))
+
+
+def decode(latent: dict, vae, audio_vae) -> tuple[torch.Tensor, dict, float]:
+    """IMAGE, AUDIO and frame rate of a joint LATENT; see the node."""
+    video, audio = (stream["samples"] for stream in split_latent(latent))
+    frame_rate = latent.get("frame_rate") or frame_rate_of((video.shape, audio.shape))
+    images = vae.decode(video)  # [B, F, H, W, 3]
+    waveform = audio_vae.decode(audio).movedim(-1, 1)  # [B, 1, samples]
+    sample_rate = audio_vae.audio_sample_rate
+    waveform = fit_to_pictures(waveform, images.shape[1], frame_rate, sample_rate)
+    return images.flatten(0, 1), {"waveform": waveform, "sample_rate": sample_rate}, frame_rate

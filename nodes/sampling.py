@@ -217,38 +217,65 @@ class SkyCanvasSampler(io.ComfyNode):
         shift,
         denoise,
     ) -> io.NodeOutput:
-        check_finite(shift=shift, denoise=denoise)
-        if schedule == "wave" and sampler_name != "euler":
-            raise ValueError(
-                f"the wave takes euler steps, sampler_name is {sampler_name}: choose euler, or the ordinary schedule"
+        return io.NodeOutput(
+            sample_latent(
+                make_guider(with_shift(model, shift), positive, negative, video_guidance, audio_guidance, cross_modal),
+                latent_image,
+                seed,
+                steps,
+                sampler_name=sampler_name,
+                scheduler=scheduler,
+                schedule=schedule,
+                denoise=denoise,
             )
-        if shift:
-            model = ModelSamplingSD3().patch(model, shift)[0]
-        guider = make_guider(model, positive, negative, video_guidance, audio_guidance, cross_modal)
-
-        latent = latent_image.copy()
-        scales = [latent.pop(f"downscale_ratio_{axis}", None) for axis in ("spacial", "temporal")]
-        samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], *scales)
-        shapes = [stream.shape for stream in (samples.unbind() if samples.is_nested else [samples])]
-        checked_shapes(shapes, [], model.model.config)
-        if schedule == "wave" and len(shapes) < 2:
-            raise ValueError(
-                "the wave lets the sound follow the picture, but the latent is a sound alone: choose the ordinary "
-                "schedule"
-            )
-        sampler = WaveSampler() if schedule == "wave" else comfy.samplers.sampler_object(sampler_name)
-        # KSampler's own sigmas: some of its samplers leave out a step
-        plan = comfy.samplers.KSampler(model, steps, model.load_device, sampler_name, scheduler, denoise)
-        samples = guider.sample(
-            comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")),
-            samples,
-            sampler,
-            plan.sigmas,
-            denoise_mask=latent.get("noise_mask"),
-            callback=preview_callback(model, steps),
-            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=seed,
         )
-        management = comfy.model_management
-        samples = samples.to(device=management.intermediate_device(), dtype=management.intermediate_dtype())
-        return io.NodeOutput({**latent, "samples": samples})
+
+
+def with_shift(model, shift: float):
+    """The model with another shift of its noise schedule; as it is if shift is 0."""
+    check_finite(shift=shift)
+    return ModelSamplingSD3().patch(model, shift)[0] if shift else model
+
+
+def sample_latent(
+    guider: DualStreamGuider,
+    latent_image: dict,
+    seed: int,
+    steps: int,
+    *,
+    sampler_name: str = "euler",
+    scheduler: str = "simple",
+    schedule: str = "ordinary",
+    denoise: float = 1.0,
+) -> dict:
+    """Fills a LATENT as KSampler does, or in a wave. ValueError if the guider's model cannot make a latent like it."""
+    check_finite(denoise=denoise)
+    if schedule == "wave" and sampler_name != "euler":
+        raise ValueError(
+            f"the wave takes euler steps, sampler_name is {sampler_name}: choose euler, or the ordinary schedule"
+        )
+    model, latent = guider.model_patcher, latent_image.copy()
+    scales = [latent.pop(f"downscale_ratio_{axis}", None) for axis in ("spacial", "temporal")]
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], *scales)
+    shapes = [stream.shape for stream in (samples.unbind() if samples.is_nested else [samples])]
+    checked_shapes(shapes, [], model.model.config)
+    if schedule == "wave" and len(shapes) < 2:
+        raise ValueError(
+            "the wave lets the sound follow the picture, but the latent is a sound alone: choose the ordinary schedule"
+        )
+    sampler = WaveSampler() if schedule == "wave" else comfy.samplers.sampler_object(sampler_name)
+    # KSampler's own sigmas: some of its samplers leave out a step
+    plan = comfy.samplers.KSampler(model, steps, model.load_device, sampler_name, scheduler, denoise)
+    samples = guider.sample(
+        comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")),
+        samples,
+        sampler,
+        plan.sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=preview_callback(model, steps),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    management = comfy.model_management
+    samples = samples.to(device=management.intermediate_device(), dtype=management.intermediate_dtype())
+    return {**latent, "samples": samples}

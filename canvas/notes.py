@@ -1,0 +1,186 @@
+"""What an artist should know about a compiled canvas before anything is sampled, in sentences with numbers."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from .canvas import Canvas
+from .document import Action, Placement, SpanRegion
+from .grid import AudioGrid, VideoGrid
+from .sound import region_samples, sample_count, spans
+
+
+class Note(NamedTuple):
+    level: Literal["info", "warning"]
+    text: str
+
+
+@dataclass
+class Findings:
+    """What compiling comes across. By the index of a placement, frame -> pixels:
+
+    given: what it gives. lost: of that, what goes neither in context nor in cells of the channel concat. covered: what
+    later placements cover. translucent: what is neither opaque nor invisible. outside: what the frame does not show.
+
+    coverers: placement -> those that cover it. worked: indices of the regions that changed or kept something; reach:
+    what each of them touches.
+    """
+
+    given: dict[int, dict[int, int]] = field(default_factory=dict)
+    lost: dict[int, dict[int, int]] = field(default_factory=dict)
+    covered: dict[int, dict[int, int]] = field(default_factory=dict)
+    translucent: dict[int, dict[int, int]] = field(default_factory=dict)
+    outside: dict[int, dict[int, int]] = field(default_factory=dict)
+    coverers: dict[int, set[int]] = field(default_factory=dict)
+    worked: set[int] = field(default_factory=set)
+    reach: dict[int, "Reach"] = field(default_factory=dict)
+
+
+@dataclass
+class Reach:
+    """Frames, rows and columns that a region touches; first and last of each."""
+
+    frames: tuple[int, int]
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+
+    def joined(self, other: "Reach") -> "Reach":
+        def join(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+            return min(a[0], b[0]), max(a[1], b[1])
+
+        return Reach(join(self.frames, other.frames), join(self.rows, other.rows), join(self.columns, other.columns))
+
+    def in_cells(self, grid: VideoGrid) -> "Reach":
+        """What is made again with it."""
+
+        def whole(span: tuple[int, int]) -> tuple[int, int]:
+            return span[0] // grid.spatial * grid.spatial, (span[1] // grid.spatial + 1) * grid.spatial - 1
+
+        frames = [grid.frames_of(grid.latent_of(frame)) for frame in self.frames]
+        return Reach((frames[0][0], frames[1][-1]), whole(self.rows), whole(self.columns))
+
+    def __str__(self) -> str:
+        parts = [(self.frames, "frame"), (self.columns, "column"), (self.rows, "row")]
+        return ", ".join(span(range(first, last + 1), name) for (first, last), name in parts)
+
+
+def notes_of(canvas: Canvas, video: VideoGrid, audio: AudioGrid, findings: Findings) -> Iterator[Note]:
+    """Notes on placements, regions and sounds, in the order of the document."""
+    for index, placement in enumerate(canvas.document.placements):
+        yield from _of_placement(canvas, video, findings, index, placement)
+    for index in range(len(canvas.document.regions)):
+        yield from _of_region(canvas, video, audio, findings, index)
+    yield from _of_sounds(canvas, audio)
+
+
+def _of_placement(
+    canvas: Canvas, grid: VideoGrid, findings: Findings, index: int, placement: Placement
+) -> Iterator[Note]:
+    document, name = canvas.document, f"'{placement.id}'"
+    media = document.media[placement.media]
+    if media.fps is not None and media.fps != document.fps:
+        effect = "some of its frames are left out" if media.fps > document.fps else "some of its frames are held"
+        yield Note(
+            "info", f"{name} has {media.fps:g} fps, the canvas {document.fps:g}: it is resampled by time, {effect}."
+        )
+    if pixels := findings.outside.get(index):
+        yield Note("info", f"{name} reaches outside the frame on {span(pixels)}: {_count(pixels)} are cut off.")
+    if pixels := findings.covered.get(index):
+        by = listed(f"'{document.placements[i].id}'" for i in sorted(findings.coverers[index]))
+        yield Note(
+            "warning",
+            f"{name} lies under {by} on {span(pixels)}, with {_count(pixels)}: where two placements overlap, the later "
+            "one wins.",
+        )
+    if pixels := findings.translucent.get(index):
+        yield Note(
+            "info",
+            f"{name} is partly transparent on {span(pixels)}: {_count(pixels)} are blended with what lies below. Where "
+            "that is not opaque, the model does not see them, and they are blended with what it makes.",
+        )
+    if placement.role == "keep" and index not in findings.given:
+        yield Note("warning", f"{name} gives nothing: it is transparent, covered or taken away wherever it lies.")
+    if pixels := findings.lost.get(index):
+        yield Note(
+            "info",
+            f"{name} does not fill whole latent cells ({grid.temporal} frames of {grid.spatial}x{grid.spatial} pixels) "
+            f"on {span(pixels)}: {_count(pixels)} are made again, and put back by composing.",
+        )
+
+
+def _of_region(canvas: Canvas, video: VideoGrid, audio: AudioGrid, findings: Findings, index: int) -> Iterator[Note]:
+    region, name = canvas.document.regions[index], f"Region {index + 1}"
+    if isinstance(region, SpanRegion):
+        place, rate = region_samples(region, audio.sample_rate), audio.sample_rate
+        end = min(place.stop, sample_count(canvas.document, rate))
+        if not any(s.first < end and s.end > place.start for s in spans(canvas.document, rate)):
+            yield Note("warning", f"{name} {_useless(region.action)}: no sound plays there.")
+            return
+        latents = place.start // audio.hop, (end - 1) // audio.hop
+        first, last = audio.span_of(latents[0])[0], audio.span_of(latents[1])[1]
+        if region.action == "generate" and (first, last) != (place.start, end):
+            yield Note(
+                "info",
+                f"{name} takes {end - place.start} samples away; in whole latents of {audio.hop} samples, "
+                f"{last - first} are made again, from {first / rate:.3f} s to {last / rate:.3f} s. Composing puts "
+                "back what is kept of them.",
+            )
+    elif index not in findings.worked:
+        yield Note("warning", f"{name} {_useless(region.action)}: no placement gives anything there.")
+    elif region.action == "generate":
+        own = findings.reach[index]
+        whole = own.in_cells(video)
+        if whole != own:
+            thin = (own.frames, video.temporal), (own.rows, video.spatial), (own.columns, video.spatial)
+            yield Note(
+                "warning" if any(last - first + 1 < size for (first, last), size in thin) else "info",
+                f"{name} takes {own} away; in whole latent cells, {whole} are made again. Composing puts back what is "
+                "kept of them.",
+            )
+
+
+def _useless(action: Action) -> str:
+    return "has nothing to make again" if action == "generate" else "has nothing to keep"
+
+
+def _of_sounds(canvas: Canvas, audio: AudioGrid) -> Iterator[Note]:
+    document, rate = canvas.document, audio.sample_rate
+    heard = {s.sound.id: s.end - s.first for s in spans(document, rate)}
+    for sound in document.sounds:
+        media, name = document.media[sound.media], f"'{sound.id}'"
+        if media.sample_rate != rate:
+            yield Note("info", f"{name} is resampled from {media.sample_rate} to {rate} Hz.")
+        if media.channels is not None and media.channels > 2:
+            yield Note("info", f"{name} has {media.channels} channels: it is mixed down to 2.")
+        seconds = heard.get(sound.id, 0) / rate
+        if sound.duration - seconds > 2 / rate:
+            yield Note("info", f"{name} goes on past the end: {seconds:.3f} s of its {sound.duration:.3f} s are heard.")
+
+
+# --- words
+
+
+def span(numbers: Iterable[int], name: str = "frame", most: int = 6) -> str:
+    """Whole numbers as runs: `frame 3`, `frames 0 to 4, 8 and 10 to 12`. Of more than `most` runs, the first ones."""
+    numbers = sorted(numbers)
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    words = [f"{first}" if first == last else f"{first} to {last}" for first, last in runs]
+    if len(words) > most:
+        words = [*words[:most], f"{len(words) - most} more"]
+    return f"{name}{'s' if len(numbers) != 1 else ''} {listed(words) or 'none'}"
+
+
+def listed(words: Iterable[str]) -> str:
+    *rest, last = [*words] or [""]
+    return f"{', '.join(rest)} and {last}" if rest else last
+
+
+def _count(pixels: dict[int, int]) -> str:
+    """How many pixels it is, on each of some frames."""
+    most = max(pixels.values())
+    return f"{'up to ' if most > min(pixels.values()) else ''}{most} pixel{'s' if most > 1 else ''}"

@@ -1,0 +1,81 @@
+"""From the canvas to the sampler: conditioning with all that lies on it, and the latent that is to be filled."""
+
+from typing import get_args
+
+import node_helpers
+from comfy_api.latest import io
+
+from ..canvas.compile import ROUTINGS, compile_canvas
+from ..carriers.canvas import PatchMethod, check_vaes, encode_canvas
+from .prompt import show
+from .types import canvas_input, grid_of, inputs_named
+
+
+class SkyCanvasEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SkyCanvasEncode",
+            display_name="Encode Canvas",
+            category="SkyCanvas/conditioning",
+            description="Makes a canvas ready for the sampler: gives the model what lies on it, and keeps that part of "
+            "the latent as it is. Says what is kept and what will be made. An empty canvas changes nothing.",
+            search_aliases=["image to video", "inpaint", "outpaint", "vae encode", "video conditioning"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that will fill the canvas."),
+                canvas_input(),
+                io.Conditioning.Input("positive", tooltip="What should be there."),
+                io.Conditioning.Input("negative", tooltip="What should not; often an empty prompt."),
+                io.Vae.Input("vae", tooltip="The VAE of the pictures."),
+                io.Vae.Input("audio_vae", tooltip="The VAE of the sound."),
+                io.Combo.Input(
+                    "routing",
+                    options=list(ROUTINGS),
+                    default="auto",
+                    optional=True,
+                    advanced=True,
+                    tooltip="How given pixels reach the model. auto: whole latent cells by channel concat, the rest as "
+                    "patches in context. concat, in_context: all of them in that one way, for comparison.",
+                ),
+                io.Combo.Input(
+                    "patch_method",
+                    options=list(get_args(PatchMethod)),
+                    default="rope_interpolation",
+                    optional=True,
+                    advanced=True,
+                    tooltip="How a patch reaches its place in time. rope_interpolation is the way of VideoCanvas, and "
+                    "the one that Mini has learnt; the others are what it was compared with.",
+                ),
+                io.Int.Input(
+                    "batch_size", default=1, min=1, max=4096, optional=True, tooltip="How many clips at once."
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive"),
+                io.Conditioning.Output(display_name="negative"),
+                io.Latent.Output(display_name="latent"),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        canvas,
+        positive,
+        negative,
+        vae,
+        audio_vae,
+        routing="auto",
+        patch_method="rope_interpolation",
+        batch_size=1,
+    ) -> io.NodeOutput:
+        video, audio = grid_of(model)
+        check_vaes(vae, audio_vae, model.model.config, video, audio)
+        with inputs_named():
+            plan = compile_canvas(canvas, video, audio, routing=routing)
+        values, latent = encode_canvas(canvas, plan, vae, audio_vae, patch_method=patch_method, batch_size=batch_size)
+        if values:
+            positive, negative = (node_helpers.conditioning_set_values(c, values) for c in (positive, negative))
+        return io.NodeOutput(positive, negative, latent, ui=show(cls, plan.report().splitlines()))
