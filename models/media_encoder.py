@@ -22,8 +22,9 @@ SILENCE = 1e-2  # power below which a frequency counts as silent: a sine of ampl
 
 
 def shrink(images: Tensor) -> Tensor:
-    """[N, H, W, C >= 3] of any size -> [N, 3, SIDE, SIDE], each pixel the mean of what it covers."""
-    return F.interpolate(images[..., :3].movedim(-1, 1), (SIDE, SIDE), mode="area")
+    """[N, H, W, C >= 3] of any size -> [N, SIDE, SIDE, 3], each pixel the mean of what it covers."""
+    parts = (F.interpolate(part[..., :3].movedim(-1, 1), (SIDE, SIDE), mode="area") for part in images.split(CHUNK))
+    return torch.cat(list(parts)).movedim(1, -1)
 
 
 class AttentionPool(nn.Module):
@@ -72,8 +73,8 @@ class MediaEncoder(nn.Module):
     def pictures(self, images: Tensor) -> Tensor:
         """images [B, F, H, W, 3] in 0..1, of any size; F = 1: still pictures, more: clips -> [B, TOKENS, dim]"""
         batch, frames = images.shape[:2]
-        x = torch.cat([shrink(part) for part in images.flatten(0, 1).split(CHUNK)])
-        colours = x.to(self.picture_pool.queries.dtype).unflatten(0, (batch, frames)) * 2 - 1
+        x = shrink(images.flatten(0, 1)).movedim(-1, 1).to(self.picture_pool.queries.dtype)
+        colours = x.unflatten(0, (batch, frames)) * 2 - 1
         change = torch.cat([torch.zeros_like(colours[:, :1]), colours.diff(dim=1)], dim=1)
         x = torch.cat([colours, change], dim=2).flatten(0, 1)
         for convolution in self.convolutions:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..canvas.canvas import Canvas
 from ..canvas.compose import compose_audio, compose_video
-from ..canvas.document import MAX_SIDE
+from ..canvas.document import MAX_SIDE, CanvasError
 from ..canvas.grid import AudioGrid
 from ..canvas.sound import sample_count
 from .types import canvas_input, inputs_named, waveform_of
@@ -14,9 +14,22 @@ from .types import canvas_input, inputs_named, waveform_of
 
 def compose_sound(canvas: Canvas, waveform: Tensor, sample_rate: int, clips: int, feather_ms: float) -> Tensor:
     """[1, C, samples]: the sounds of so many clips that follow one another, as 'SkyCanvas Decode' emits them."""
-    edges = [round(clip * canvas.document.seconds * sample_rate) for clip in range(1, clips)]
-    parts = waveform.tensor_split(edges, dim=-1)
-    return torch.cat([compose_audio(canvas, part[None], sample_rate, feather_ms) for part in parts], dim=-1)
+    edges = [round(clip * canvas.document.seconds * sample_rate) for clip in range(clips + 1)]
+    if waveform.shape[-1] != edges[-1]:
+        raise CanvasError(
+            f"audio has {waveform.shape[-1]} samples, images last {edges[-1]} at {sample_rate} Hz on this canvas: "
+            "connect the sound that was decoded with them"
+        )
+    samples, parts = sample_count(canvas.document, sample_rate), []
+    for part in waveform[None].tensor_split(edges[1:-1], dim=-1):  # by rounding, one sample longer or shorter
+        composed = compose_audio(canvas, longer(part)[..., :samples], sample_rate, feather_ms)
+        parts.append(longer(composed)[..., : part.shape[-1]])
+    return torch.cat(parts, dim=-1)
+
+
+def longer(waveform: Tensor) -> Tensor:
+    """With its last sample once more."""
+    return torch.cat([waveform, waveform[..., -1:]], dim=-1)
 
 
 class SkyCanvasCompose(io.ComfyNode):
@@ -65,7 +78,7 @@ class SkyCanvasCompose(io.ComfyNode):
     def execute(cls, canvas, images, audio=None, feather=0, sound_feather=10.0) -> io.NodeOutput:
         frames = canvas.document.frames
         clips = max(1, len(images) // frames) if len(images) % frames == 0 else 1
-        with inputs_named():
+        with inputs_named(feather_ms="sound_feather"):
             composed = [compose_video(canvas, clip, feather) for clip in images.tensor_split(clips)]
             if audio is None and canvas.document.sounds:
                 sample_rate = AudioGrid().sample_rate

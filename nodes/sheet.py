@@ -175,17 +175,18 @@ def thumbnail_size(document: Document, count: int) -> tuple[int, int, int]:
 
 
 def shown_frames(plan: Plan, frames: int, most: int) -> list[int]:
-    """At most so many frames: the first and last, those with patches or where something changes, others evenly."""
+    """At most so many frames: the first and last, those where something begins, then where it ends, then others."""
     if frames <= most:
         return list(range(frames))
-    given = plan.given_pixels
-    changes = (1 + (given[1:] != given[:-1]).nonzero().flatten()).tolist()
-    telling = {0, frames - 1, *(patch.frame for patch in plan.patches), *changes}
-    others = [frame for frame in range(frames) if frame not in telling]
-    room = most - len(telling)
-    if room < 0:
-        return [sorted(telling)[round(place)] for place in np.linspace(0, len(telling) - 1, most)]
-    return sorted([*telling, *(others[int((i + 0.5) * len(others) / room)] for i in range(min(room, len(others))))])
+    patches = {patch.frame: patch.placements for patch in plan.patches}
+    looks = [(given, patches.get(frame, ())) for frame, given in enumerate(plan.given_pixels.tolist())]
+    changes = [frame for frame in range(1, frames) if looks[frame] != looks[frame - 1]]
+    begins = [frame for frame in changes if looks[frame] != (0, ())]
+    shown: set[int] = set()
+    for wanted in ([0], [frames - 1], begins, changes, range(frames)):
+        rest, room = [frame for frame in wanted if frame not in shown], most - len(shown)
+        shown |= set(rest) if len(rest) <= room else {rest[int((i + 0.5) * len(rest) / room)] for i in range(room)}
+    return sorted(shown)
 
 
 class Ground:

@@ -1,0 +1,82 @@
+"""What sampling a canvas costs on this machine, before it is sampled."""
+
+import time
+from dataclasses import replace
+from functools import lru_cache
+
+import comfy.model_management
+import torch
+
+from ..canvas.compile import Plan
+from ..canvas.cost import ModelCost, estimate
+from ..carriers.loading import read_checkpoint
+from ..models.mmdit import MMDiT, MMDiTConfig
+from .loaders import MODEL, mini_file
+
+STEPS, PASSES = 30, 2  # of a usual sampling, with guidance
+# The network whose speed is measured is never larger than this, so that it takes no time and no memory
+MOST_DIM, MOST_BLOCKS = 512, 4  # of each kind
+MOST_LATENTS = {"cpu": (5, 16, 16, 64), "other": (5, 64, 64, 256)}  # latent frames, rows and columns; audio latents
+
+
+def sizes(config: MMDiTConfig, dtype: torch.dtype, parameters: int) -> ModelCost:
+    return ModelCost(
+        dim=config.dim,
+        blocks=config.dual_blocks + config.single_blocks,
+        mlp_ratio=config.mlp_ratio,
+        parameters=parameters,
+        bytes_per_number=dtype.itemsize,
+        audio_patch=config.audio_patch,
+    )
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode()
+def measured_rate(
+    config: MMDiTConfig, device: torch.device, dtype: torch.dtype, latents: tuple[int, int, int, int]
+) -> float:
+    """Operations per second of a network of that kind. latents: frames, rows, columns; audio latents."""
+    head_dim = config.dim // config.heads
+    heads = min(config.heads, max(1, MOST_DIM // head_dim))
+    dual, single = (min(blocks, MOST_BLOCKS) for blocks in (config.dual_blocks, config.single_blocks))
+    config = replace(config, dim=heads * head_dim, heads=heads, dual_blocks=dual, single_blocks=single)
+    frames, rows, columns, length = latents
+    network = MMDiT(config, device="meta", dtype=dtype).to_empty(device=device)
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.fill_(0.01)  # not at random: the seeds of others must not notice
+    like = {"device": device, "dtype": dtype}
+    video = torch.ones(1, config.video_channels, frames, rows, columns, **like)
+    audio = torch.ones(1, config.audio_channels, length, **like)
+    text, pooled = torch.ones(1, 16, config.text_dim, **like), torch.ones(1, config.pooled_dim or 1, **like)
+    timestep = torch.tensor([500.0], device=device)
+
+    def run() -> float:
+        start = time.perf_counter()
+        float(network(video, audio, timestep, text, pooled=pooled)[0].sum())  # reading a number waits for the device
+        return time.perf_counter() - start
+
+    run()  # the first time sets things up
+    patch = config.video_patch
+    tokens = frames * -(-rows // patch) * -(-columns // patch), -(-length // config.audio_patch), text.shape[1]
+    return sizes(config, dtype, 0).operations(*tokens) / run()
+
+
+def cost_of(plan: Plan, model=None) -> str:
+    """Cost of a compiled canvas for a MODEL, or for Mini if there is none, in one line; the prompt is not counted."""
+    if model is None:
+        weights, _ = read_checkpoint(mini_file(MODEL))
+        tensors, config = list(weights.values()), MMDiTConfig.from_state_dict(weights)
+        device, dtype = comfy.model_management.get_torch_device(), torch.float32
+    else:
+        tensors, config = list(model.model.diffusion_model.parameters()), model.model.config
+        device, dtype = model.load_device, model.model.get_dtype_inference()
+    most = MOST_LATENTS["cpu" if comfy.model_management.is_device_cpu(device) else "other"]
+    latents = tuple(map(min, (*plan.given.shape, len(plan.audio_given)), most))
+    cost = estimate(
+        plan,
+        sizes(config, dtype, sum(tensor.numel() for tensor in tensors)),
+        steps=STEPS,
+        passes=PASSES,
+        rate=measured_rate(config, device, dtype, latents),
+    )
+    return f"Cost of {STEPS} steps with guidance: {cost.text()}"
