@@ -1,7 +1,6 @@
-"""One real ComfyUI server for the session, with a copy of the pack whose Mini is tiny and random."""
+"""One real ComfyUI server for the session, with the pack as it is shipped."""
 
 import os
-import shutil
 import sys
 import time
 import uuid
@@ -17,7 +16,6 @@ from launcher.workflow import to_prompt
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests"))
 from server_tools import Prompt, Run, read_workflow, take  # noqa: E402
-from tiny_mini import write_tiny_mini  # noqa: E402
 
 COMFYUI = Path(os.environ.get("COMFYUI_PATH", ""))
 if not (COMFYUI / "main.py").is_file():
@@ -28,17 +26,13 @@ RUN_SECONDS = 120.0
 @pytest.fixture(scope="session")
 def server(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("server")
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "weights", "output", "tests", "training", "runs")
-    pack = shutil.copytree(ROOT, folder / "pack", ignore=ignored)
-    (pack / "models" / "weights").mkdir()
-    write_tiny_mini(pack / "models" / "weights")
     patch = pytest.MonkeyPatch()
-    patch.setenv("OMP_NUM_THREADS", "1")  # tensors are tiny: a second thread would only wait for the first
+    patch.setenv("OMP_NUM_THREADS", "1")  # Mini is small: a second thread would only wait for the first
     request.addfinalizer(patch.undo)
     with Server(
         python=Path(sys.executable),
         comfyui=COMFYUI,
-        pack=pack,
+        pack=ROOT,
         base_directory=folder / "base",
         output_directory=folder / "output",
         port=0,

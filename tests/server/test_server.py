@@ -1,10 +1,8 @@
-"""The pack in the real ComfyUI: what the server lists and serves, and the shipped workflows from end to end."""
+"""The pack in the real ComfyUI: what the server lists and serves, and what it answers to prompts of all kinds."""
 
 import io
 import urllib.request
-from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,13 +10,6 @@ from server_tools import ROOT, read_workflow, workflow_names
 
 DOCS = sorted((ROOT / "web" / "docs").glob("*.md"))
 NODES = {path.stem for path in DOCS}
-PICTURES, SOUND = {"video"}, {"audio"}
-STREAMS = {
-    "text_to_video_audio": PICTURES | SOUND,
-    "text_to_video_audio_advanced": PICTURES | SOUND,
-    "text_to_image": PICTURES,
-    "text_to_audio": SOUND,
-}
 
 
 def fetch(server, path: str) -> bytes:
@@ -39,70 +30,23 @@ def test_docs_are_served(server, doc):
 
 
 def test_workflows_are_templates(server):
-    assert sorted(server.get("/workflow_templates")["skycanvas"]) == workflow_names() == sorted(STREAMS)
+    assert sorted(server.get("/workflow_templates")["skycanvas"]) == workflow_names()
     for name in workflow_names():
         assert server.get(f"/api/workflow_templates/skycanvas/{name}.json") == read_workflow(name)
 
 
-def frames_of(path: Path) -> np.ndarray:
-    with av.open(str(path)) as file:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
-
-
-def sound_of(path: Path) -> tuple[np.ndarray, int]:
-    with av.open(str(path)) as file:
-        parts = [frame.to_ndarray() for frame in file.decode(audio=0)]
-        sound = np.concatenate(parts, axis=-1).astype(np.float64)
-        scale = 32768.0 if parts[0].dtype == np.int16 else 2.0**31 if parts[0].dtype == np.int32 else 1.0
-        return sound / scale, file.streams.audio[0].rate
-
-
-@pytest.mark.parametrize("name", workflow_names())
-def test_workflow_runs_as_shipped(server, run, prompt_of, name):
-    prompt = prompt_of(name)
-    result = run(prompt)
-    assert (result.end, result.error) == ("success", "")
-    (path,) = result.files(server)
-    sampler = next(n for n in prompt.values() if n["class_type"] in ("KSampler", "BasicScheduler"))
-    assert max(result.steps) == sampler["inputs"]["steps"]
-    if path.suffix == ".png":
-        size = next(n["inputs"] for n in prompt.values() if n["class_type"] == "SkyCanvasEmptyLatent")
-        assert Image.open(path).size == (size["width"], size["height"])
-        return
-    with av.open(str(path)) as file:
-        assert {stream.type for stream in file.streams} == STREAMS[name]
-    sound, rate = sound_of(path)
-    assert rate == 44100 and sound.std() > 1e-4
-    if "video" in STREAMS[name]:
-        latent = next(n["inputs"] for n in prompt.values() if n["class_type"] == "SkyCanvasEmptyLatent")
-        frames = frames_of(path)
-        assert frames.shape == (latent["length"], latent["height"], latent["width"], 3)
-        assert np.abs(np.diff(frames.astype(int), axis=0)).max() > 8
-        with av.open(str(path)) as file:
-            picture, tone = file.streams.video[0], file.streams.audio[0]
-            assert (picture.codec_context.name, tone.codec_context.name) == ("h264", "aac")
-            assert float(picture.average_rate) == latent["frame_rate"]
-            seconds = latent["length"] / latent["frame_rate"]
-            assert float(picture.duration * picture.time_base) == pytest.approx(seconds, abs=1e-3)
-            assert float(tone.duration * tone.time_base) == pytest.approx(seconds, abs=1 / latent["frame_rate"])
-
-
-@pytest.mark.parametrize("name", workflow_names())
-def test_conversion_agrees_with_comfy_cli(object_info, prompt_of, name):
-    from comfy_cli.workflow_to_api import convert_ui_to_api
-
-    def plain(prompt):
-        return {key: (node["class_type"], node["inputs"]) for key, node in prompt.items()}
-
-    assert plain(convert_ui_to_api(read_workflow(name), object_info)) == plain(prompt_of(name))
-
-
 def test_advanced_workflow_makes_the_same_film(server, run, prompt_of):
-    frames = []
+    films = []
     for name in ("text_to_video_audio", "text_to_video_audio_advanced"):
-        (path,) = run(prompt_of(name, steps=4, filename_prefix=f"same/{name}")).files(server)
-        frames.append(frames_of(path))
-    assert np.array_equal(*frames)
+        prompt = prompt_of(name, steps=4)
+        for key, node in list(prompt.items()):  # H.264 comes out a little different each time, PNG does not
+            if node["class_type"] == "CreateVideo":
+                images = prompt.pop(key)["inputs"]["images"]
+            elif node["class_type"] == "SaveVideo":
+                save = prompt[key] = {"class_type": "SaveImage", "inputs": {"filename_prefix": f"same/{name}"}}
+        save["inputs"]["images"] = images
+        films.append([np.asarray(Image.open(path)) for path in run(prompt).files(server)])
+    assert len(films[0]) == 17 and np.array_equal(*films)
 
 
 def test_previews_arrive_while_sampling(server, run, prompt_of):
@@ -117,7 +61,7 @@ def test_unknown_words_are_shown_in_the_node(server, run, prompt_of):
     (node,) = [key for key, node in prompt.items() if node["class_type"] == "SkyCanvasPrompt"]
     prompt[node]["inputs"]["text"] = "a red circle with polka dots"
     result = run(prompt)
-    assert result.end == "success" and result.texts[node] == "Not known, ignored: with, polka, dots"
+    assert result.end == "success" and result.texts[node] == "Not known, ignored: polka, dots"
     assert result.outputs[node]["text"] == [result.texts[node]]
 
 
