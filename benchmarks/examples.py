@@ -1,7 +1,7 @@
 """The example media that workflows start from, out of the toybox: `python3 run.py python -m benchmarks.examples`.
 
-Writes examples/: pictures as PNG, clips as FFV1 with FLAC in Matroska, a voice as FLAC, all lossless. The second video
-stream of a clip is a mask: its object, anti-aliased.
+Writes example_media/: pictures as PNG, clips as FFV1 with FLAC in Matroska, a voice as FLAC, all lossless. The second
+video stream of a clip is a mask: its object, anti-aliased.
 """
 
 from dataclasses import replace
@@ -107,7 +107,7 @@ def _encode_sound(file: av.container.OutputContainer, stream: av.AudioStream, sa
 
 
 def main() -> None:
-    folder = ROOT / "examples"
+    folder = ROOT / "example_media"
     folder.mkdir(exist_ok=True)
     for name, attributes in CLIPS.items():
         write_clip(folder / f"{name}.mkv", scene(**attributes))

@@ -7,7 +7,8 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+# Not "examples": ComfyUI would serve that folder in the place of our workflows.
+EXAMPLES = Path(__file__).parent.parent / "example_media"
 # benchmarks/examples.py draws them. Workflows hold these names: never rename one, only append.
 FILES = (
     "red_circle.mkv", "green_square.mkv", "blue_triangle.mkv",

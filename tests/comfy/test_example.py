@@ -53,7 +53,7 @@ def test_voice():
 
 def test_only_the_files_of_the_pack_are_read(tmp_path, monkeypatch):
     (tmp_path / "secret.png").write_bytes((EXAMPLES / "white_circle.png").read_bytes())
-    monkeypatch.setattr(example, "EXAMPLES", tmp_path / "examples")
+    monkeypatch.setattr(example, "EXAMPLES", tmp_path / "example_media")
     with pytest.raises(ValueError, match="example '../secret.png' is not one of red_circle.mkv"):
         SkyCanvasExample.execute("../secret.png")
     assert decode(tmp_path / "secret.png")["images"].shape == (1, 64, 64, 3)  # it could have been read
