@@ -1,8 +1,10 @@
-"""Thumbnails of the workflows, drawn from what they make: `python3 run.py python -m benchmarks.thumbnails`.
+"""Thumbnails of the workflows, drawn from what they make: `python3 run.py python -m benchmarks.thumbnails [name ...]`.
 
-Runs every workflow on the real server and writes workflows/<name>.jpg, which ComfyUI shows in its template browser.
+Runs every workflow, or those named, on the real server and writes workflows/<name>.jpg, which ComfyUI shows in its
+template browser.
 """
 
+import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -51,6 +53,12 @@ def grid(frames: list[np.ndarray]) -> Image.Image:
 
 
 def main() -> None:
+    known = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of workflows: {', '.join(known)}")
+    names = parser.parse_args().names or known
+    if unknown := set(names) - set(known):
+        parser.error(f"no workflow is called {', '.join(sorted(unknown))}: use {', '.join(known)}")
     setup = prepare(Cache(cache_root()), ROOT)
     with (
         tempfile.TemporaryDirectory(prefix="skycanvas-") as base,
@@ -64,7 +72,7 @@ def main() -> None:
         ) as server,
     ):
         object_info = server.get("/object_info")
-        for path in sorted((ROOT / "workflows").glob("*.json")):
+        for path in (ROOT / "workflows" / f"{name}.json" for name in names):
             workflow = json.loads(path.read_text(encoding="utf-8"))
             (saved, *_) = server.run(to_prompt(workflow, object_info), workflow=workflow)
             thumbnail(saved).save(path.with_suffix(".jpg"), quality=88)

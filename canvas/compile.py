@@ -247,10 +247,8 @@ class _Compiler:
         return covered
 
     def _note(self, frame: int, scene: Scene, shown: _Shown) -> None:
-        given = {index: inside + outside for index, (inside, outside) in shown.pixels.items()}
         notes, layers = self.findings, (*scene.layers, *self.layers.of(frame, "guide"))
         for found, pixels in (
-            (notes.given, given),
             (notes.lost, shown.lost),
             (notes.covered, shown.covered),
             (notes.translucent, shown.translucent),
@@ -258,7 +256,8 @@ class _Compiler:
         ):
             for index, count in pixels.items():
                 found.setdefault(index, {})[frame] = count
-        notes.worked |= shown.worked
+        notes.given.update(shown.pixels)
+        notes.worked.update(shown.worked)
         for area in scene.areas:
             reach = Reach((frame, frame), (area.top, area.bottom - 1), (area.left, area.right - 1))
             notes.reach[area.region] = reach.joined(notes.reach.get(area.region, reach))

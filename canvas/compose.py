@@ -100,11 +100,13 @@ def compose_audio(canvas: Canvas, waveform: Tensor, sample_rate: int, feather_ms
     if feather_ms < 0:
         raise CanvasError(f"feather_ms is {feather_ms:g}: use 0 or more milliseconds")
     source, given = mix(canvas, sample_rate)
+    if not given.any():
+        return waveform.float()
     generated = waveform[0].to("cpu", torch.float32)
-    channels = max(len(source), len(generated)) if given.any() else len(generated)
+    channels = max(len(source), len(generated))
     source, generated = source.expand(channels, -1), generated.expand(channels, -1)
     reach = round(feather_ms / 1000 * sample_rate)
-    if reach and given.any():
+    if reach:
         near = nearest(given)
         fade = (1 - (torch.arange(samples) - near).abs() / reach).clamp(min=0)
         generated = generated + fade * (source - generated)[:, near]

@@ -87,8 +87,7 @@ def estimate(
 
     passes: of the network in each step, 2 with guidance. rate: measured operations per second of this machine.
     """
-    cells = plan.given.shape[1] * plan.given.shape[2]
-    per_frame = -(-cells // plan.video.token**2)
+    per_frame = math.prod(-(-side // plan.video.token) for side in plan.given.shape[1:])
     video = per_frame * len(plan.given)
     audio = -(-len(plan.audio_given) // model.audio_patch)
     context = per_frame * len(plan.patches)

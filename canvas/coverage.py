@@ -174,7 +174,8 @@ class Surveyor:
                 solid = opacity == 1
                 tiles.masked_fill_(solid, layer.placement)
                 opaque[layer.placement] = int(solid.sum())
-                translucent[layer.placement] = int((opacity > 0).sum()) - opaque[layer.placement]
+                if rest := int((opacity > 0).sum()) - opaque[layer.placement]:
+                    translucent[layer.placement] = rest
         again, worked = torch.zeros_like(painted, dtype=torch.bool), set()
         for area, mask in zip(scene.areas, masks, strict=True):
             place = tiles_of(area)

@@ -19,14 +19,14 @@ class Note(NamedTuple):
 class Findings:
     """What compiling comes across. By the index of a placement, frame -> pixels:
 
-    given: what it gives. lost: of that, what goes neither in context nor in cells of the channel concat. covered: what
-    later placements cover. translucent: what is neither opaque nor invisible. outside: what the frame does not show.
+    lost: what it gives, but neither in context nor in cells of the channel concat. covered: what later ones cover.
+    translucent: what is neither opaque nor invisible. outside: what the frame does not show.
 
-    coverers: placement -> those that cover it. worked: indices of the regions that changed or kept something; reach:
-    what each of them touches.
+    given: placements that give anything. coverers: placement -> those that cover it. worked: indices of the regions
+    that changed or kept something. reach: region -> what it touches.
     """
 
-    given: dict[int, dict[int, int]] = field(default_factory=dict)
+    given: set[int] = field(default_factory=set)
     lost: dict[int, dict[int, int]] = field(default_factory=dict)
     covered: dict[int, dict[int, int]] = field(default_factory=dict)
     translucent: dict[int, dict[int, int]] = field(default_factory=dict)
@@ -58,6 +58,16 @@ class Reach:
 
         frames = [grid.frames_of(grid.latent_of(frame)) for frame in self.frames]
         return Reach((frames[0][0], frames[1][-1]), whole(self.rows), whole(self.columns))
+
+    def thin(self, whole: "Reach", grid: VideoGrid) -> bool:
+        """Whether it is smaller than a cell along any axis. whole: what is made again with it."""
+        sizes = grid.temporal, grid.spatial, grid.spatial
+        spans = zip(self._spans, whole._spans, sizes, strict=True)
+        return any(last - first < end - begin < size for (first, last), (begin, end), size in spans)
+
+    @property
+    def _spans(self) -> tuple[tuple[int, int], ...]:
+        return self.frames, self.rows, self.columns
 
     def __str__(self) -> str:
         parts = [(self.frames, "frame"), (self.columns, "column"), (self.rows, "row")]
@@ -117,7 +127,8 @@ def _of_region(canvas: Canvas, video: VideoGrid, audio: AudioGrid, findings: Fin
             yield Note("warning", f"{name} {_useless(region.action)}: no sound plays there.")
             return
         latents = place.start // audio.hop, (end - 1) // audio.hop
-        first, last = audio.span_of(latents[0])[0], audio.span_of(latents[1])[1]
+        first = audio.span_of(latents[0])[0]
+        last = min(audio.span_of(latents[1])[1], sample_count(canvas.document, rate))
         if region.action == "generate" and (first, last) != (place.start, end):
             yield Note(
                 "info",
@@ -131,9 +142,8 @@ def _of_region(canvas: Canvas, video: VideoGrid, audio: AudioGrid, findings: Fin
         own = findings.reach[index]
         whole = own.in_cells(video)
         if whole != own:
-            thin = (own.frames, video.temporal), (own.rows, video.spatial), (own.columns, video.spatial)
             yield Note(
-                "warning" if any(last - first + 1 < size for (first, last), size in thin) else "info",
+                "warning" if own.thin(whole, video) else "info",
                 f"{name} takes {own} away; in whole latent cells, {whole} are made again. Composing puts back what is "
                 "kept of them.",
             )
@@ -172,7 +182,7 @@ def span(numbers: Iterable[int], name: str = "frame", most: int = 6) -> str:
     words = [f"{first}" if first == last else f"{first} to {last}" for first, last in runs]
     if len(words) > most:
         words = [*words[:most], f"{len(words) - most} more"]
-    return f"{name}{'s' if len(numbers) != 1 else ''} {listed(words) or 'none'}"
+    return f"{name}{'s' if len(numbers) > 1 else ''} {listed(words)}"
 
 
 def listed(words: Iterable[str]) -> str:

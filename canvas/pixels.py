@@ -62,20 +62,16 @@ class Pixels:
         coverage = self._surveyor.survey(scene)
         owner = coverage.each_pixel(coverage.owner)
         given = owner != NOBODY
-        return Frame(picture, weight.masked_fill_(given, 1), given, owner)
+        return Frame(picture, weight, given, owner)
 
     def _kept(self, areas: Iterable[Area]) -> Tensor:
         """What regions leave of a frame, [H, W]: 0 is made again, 1 is kept."""
         kept = torch.ones(self.document.height, self.document.width)
         for area in areas:
-            place, mask = (slice(area.top, area.bottom), slice(area.left, area.right)), self._surveyor.mask(area)
-            chosen: Tensor | float = 1.0 if mask is None else mask
-            kept[place] = torch.lerp(kept[place], torch.tensor(0.0 if area.generate else 1.0), torch.as_tensor(chosen))
+            part, mask = kept[area.top : area.bottom, area.left : area.right], self._surveyor.mask(area)
+            end = torch.full_like(part, 0 if area.generate else 1)
+            part.copy_(end if mask is None else torch.lerp(part, end, mask))
         return kept
-
-    def guide(self, placement: str, frame: int) -> Tensor:
-        """A patch of one placement alone."""
-        return self.patch(frame, (placement,))
 
     def patch(self, frame: int, placements: Iterable[str]) -> Tensor:
         """What some placements (their ids) show on a frame, as an in-context patch: [H, W, 3], -1..1.

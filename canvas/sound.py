@@ -73,11 +73,10 @@ def mix(canvas: Canvas, sample_rate: int) -> Mix:
     """Adds the sounds up, at `sample_rate`; those of that rate are copied bit for bit, others resampled."""
     document = canvas.document
     given = given_samples(document, sample_rate)
-    placed = list(spans(document, sample_rate))
-    channels = max((len(canvas.media[span.sound.media]) for span in placed), default=1)
+    channels = max((len(canvas.media[sound.media]) for sound in document.sounds), default=1)
     waveform = torch.zeros(channels, len(given))
     resampled = {}
-    for span in placed:
+    for span in spans(document, sample_rate):
         name = span.sound.media
         if name not in resampled:
             resampled[name] = resample(canvas.media[name], facts_of(document, span.sound)[1], sample_rate)
@@ -114,6 +113,6 @@ def check_rates(sound: Sound, sample_rate: int, target: int) -> None:
     source, goal = sample_rate // step, target // step
     if goal * (source + 2 * FILTER_WIDTH * max(1, source / goal)) > MAX_KERNEL and source != goal:
         raise CanvasError(
-            f"sound '{sound.id}' has {sample_rate} Hz, which cannot be resampled to {target} Hz: use a sound of "
-            f"{target}, 44100 or 48000 Hz"
+            f"sound '{sound.id}' has {sample_rate} samples per second, too odd a rate to resample to {target}: "
+            f"convert it to {target} first"
         )

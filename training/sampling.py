@@ -52,12 +52,12 @@ def sample_euler(
     conditions: `condition`, `mask`, `video_context`, `audio_context` of MMDiT.forward, given to both passes.
     """
     sigmas = simple_sigmas(steps, shift)
-    noisy_tokens = None if noise_masks is None else token_noise(*noise_masks, model)
     for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
         timestep = torch.full((audio.shape[0],), float(sigma) * TIMESTEP_SCALE)
-        if noisy_tokens is not None:
-            timestep = timestep.view(-1, 1, 1, 1) * noisy_tokens[0]
-            conditions["audio_timestep"] = float(sigma) * TIMESTEP_SCALE * noisy_tokens[1]
+        if noise_masks is not None:
+            video_tokens, audio_tokens = token_noise(*noise_masks, model)
+            timestep = float(sigma) * TIMESTEP_SCALE * video_tokens
+            conditions["audio_timestep"] = float(sigma) * TIMESTEP_SCALE * audio_tokens
         with_text = model(video, audio, timestep, text[0], pooled=text[1], **conditions)
         without = model(video, audio, timestep, unconditional[0], pooled=unconditional[1], **conditions)
         velocity = [None if w is None else u + guidance * (w - u) for w, u in zip(with_text, without, strict=True)]

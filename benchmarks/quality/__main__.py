@@ -17,8 +17,9 @@ import torch
 
 from benchmarks.quality.pipeline import CODEC_FILES, Codecs, Mini, Sampling, digest
 from benchmarks.quality.report import key_of, markdown, save_tables, table_of
+from benchmarks.quality.setting import Setting
 from benchmarks.quality.strip import sheet
-from benchmarks.quality.tasks import TASKS, WITHOUT_NETWORK, Setting
+from benchmarks.quality.tasks import TASKS, WITHOUT_NETWORK
 from training.toybox import LEVELS
 
 
@@ -98,8 +99,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         tables[key_of(table)] = table
         save_tables(options.out / "quality.json", {key_of(table): table})
         print(markdown(table), end="\n\n", flush=True)
-        if result.clips is not None:
-            sheet(result.clips, result.captions).save(options.out / f"{task}_{options.frames}.png")
+        picture = result.picture
+        if picture is None and result.clips is not None:
+            picture = sheet(result.clips, result.captions)
+        if picture is not None:
+            picture.save(options.out / f"{task}_{options.frames}.png")
         print(f"{task}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
     return tables
 

@@ -185,6 +185,7 @@ def _flaws_of_motion(table: Table) -> Iterator[str]:
 
 RETRAIN = """```
 python3 -m training.text --out models/weights
+python3 -m training.media
 python3 -m training.codecs --out models/weights
 python3 -m training.train --out runs/mini
 python3 -m training.export runs/mini/checkpoint.pt

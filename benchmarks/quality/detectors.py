@@ -32,6 +32,7 @@ WORST_FIT = 0.5  # intersection over union below which a silhouette is no shape 
 CROP = 40  # pixels, side of the window in which a silhouette is compared with templates
 
 SLOWEST_TURN = 0.35  # pixels per frame on either side of a bounce: tracks of real clips wander by a third of it
+STANDING = 2.0  # pixels that a standing object may tremble within four frames; the slowest one flies 7
 TELEPORT = 7.0  # pixels per frame; the fastest object moves 4
 WALL_NEAR = 5.0  # pixels from the wall that still count as at the wall
 
@@ -286,6 +287,12 @@ def jitter_of(track: NDArray[np.float64]) -> NDArray[np.float64]:
 def speed_of(track: NDArray[np.float64], fps: float = FRAME_RATE) -> NDArray[np.float64]:
     """Median speed of each track [B, F, 2] in pixels per second. [B]"""
     return _median(steps_of(track)) * fps
+
+
+def moves(track: NDArray[np.float64], frames: int = 4) -> NDArray[np.bool_]:
+    """Whether the object of each track [B, F, 2] is, as a rule, elsewhere after `frames` frames; not so if lost. [B]"""
+    way = np.linalg.norm(track[:, frames:] - track[:, :-frames], axis=2)
+    return np.nan_to_num(_median(way)) > STANDING
 
 
 def _median(rows: NDArray[np.float64]) -> NDArray[np.float64]:

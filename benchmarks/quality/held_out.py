@@ -19,7 +19,7 @@ from training.captions import caption
 from training.toybox import ATTRIBUTES, LEVELS, Level, Scenes, sample_scenes
 
 FIRST_SEED = 3_000_000_000
-SEEDS = 10_000  # seeds of this benchmark, from 0; each has room for a thousand generators
+SEEDS = 10_000  # seeds of this benchmark, from 0; each has room for a thousand generators, and a thousand of conditions
 NOISE = 1  # offset of the first clip's generator of noise
 
 
@@ -45,6 +45,11 @@ def noise_of(index: int, *shapes: tuple[int, ...], seed: int = 0) -> list[Tensor
     """Noise of clip `index`, the same whatever batch it is sampled in: one tensor per shape."""
     generator = _generator(seed, NOISE + index)
     return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def generator_of_conditions(seed: int, index: int) -> torch.Generator:
+    """Random numbers for patches, references and masks; `index` tells apart what is drawn independently."""
+    return _generator(SEEDS + seed, index)
 
 
 def _generator(seed: int, index: int) -> torch.Generator:

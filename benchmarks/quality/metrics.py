@@ -73,6 +73,23 @@ METRICS = {
     "error_8": Metric("distance from the true place 8 frames after the last given (pixels)", down=True),
     "error_12": Metric("distance from the true place 12 frames after the last given (pixels)", down=True),
     "given_psnr": Metric("given frames are kept (dB)"),
+    "patch_psnr": Metric("picture inside the patch, against the source (dB)"),
+    "patch_gain": Metric("picture inside the patch, above chance (dB)"),
+    "patch_away": Metric("distance of the object from its true place at that frame (pixels)", down=True),
+    "kept_psnr": Metric("what is given, against the source (dB)"),
+    "kept_snr": Metric("sound that is given, signal to noise (dB)"),
+    "placed_psnr": Metric("frame in context, against the source (dB)"),
+    "made_psnr": Metric("what is made, against the truth (dB)"),
+    "made_away": Metric("distance of the object from its true place (pixels)", down=True),
+    "old_colour": Metric("object still has the colour of the source (share of frames)", down=True),
+    "reference_colour": Metric("object has the reference's colour (share of frames)"),
+    "reference_shape": Metric("object has the reference's shape (share of frames)"),
+    "reference_background": Metric("background is the reference's (share of frames)"),
+    "voice_pitch": Metric("sound has the voice's pitch (share of sounding clips)"),
+    "voice_timbre": Metric("sound has the voice's timbre (share of sounding clips)"),
+    "moves": Metric("clips whose object moves"),
+    "pace": Metric("speed of the object (pixels per second)"),
+    "pace_there": Metric("speed of the object in the patch's latent frame (pixels per second)"),
     "nearest": Metric("squared distance to the nearest training clip of the same scene words"),
     "psnr_first": Metric("picture, first frame (dB)", 32.5),
     "psnr_rest": Metric("picture, later frames (dB)", 30.5),
@@ -123,7 +140,7 @@ def measure(clips: Clips, scenes: Scenes, *, given: int = 0) -> dict[str, Figure
 def _appearance(sight: Sight, scenes: Scenes, given: int) -> dict[str, Figure]:
     def share(read: Tensor, truth: Tensor) -> Figure:
         """read [B, F] is each clip's, truth [B] each prompt's."""
-        return rate(Pairs.of(_agree(read[:, given:], truth), np.full(len(read), read.shape[1] - given)))
+        return share_of_frames(read[:, given:], truth)
 
     present = sight.present[:, given:].double()
     return {
@@ -209,6 +226,14 @@ def _distance(events: Array, others: Array) -> Array:
     return np.abs(events[:, None] - others[None]).min(1, initial=np.inf)
 
 
+def share_of_frames(read: Tensor, truth: Tensor, counted: Tensor | None = None) -> Figure:
+    """How many frames show what is true: read [B, F] of each clip, truth [B] of each prompt, counted [B, F] bool."""
+    if counted is None:
+        counted = torch.ones_like(read, dtype=torch.bool)
+    hits = (read[:, None] == truth[None, :, None]) & counted[:, None]
+    return rate(Pairs.of(hits.sum(2).double().numpy(), counted.sum(1).double().numpy()))
+
+
 def _agree(read: Tensor, truth: Tensor) -> Array:
     """Number of frames of clip i, read [B, F], that show what prompt j, truth [B], says. [B, B]"""
     return (read[:, None] == truth[None, :, None]).sum(2).double().numpy()
@@ -217,19 +242,57 @@ def _agree(read: Tensor, truth: Tensor) -> Array:
 # -- what is measured against an original ------------------------------------------------------------------------------
 
 
+def signal_to_noise(sound: Tensor, original: Tensor) -> Array:
+    """In dB, of sounds [B, 1, S]; NaN where the original is silent. [B]"""
+    power, noise = (x.square().sum((1, 2)) for x in (original, sound - original))
+    snr = torch.where(power > 0, 10 * torch.log10(power / noise.clamp(min=1e-12)), torch.nan)
+    return snr.double().numpy()
+
+
+def inside_psnr(video: Tensor, real: Tensor, mask: Tensor) -> Array:
+    """PSNR in dB (at most 100) of clip i against the real clip j, inside the mask of j. [B, B]
+
+    video, real [B, 3, F, H, W] in [-1, 1], mask [B, F, H, W] bool; NaN where a mask is empty.
+    """
+    here = mask.flatten(1).double()
+    squares = torch.zeros(len(video), len(real), dtype=torch.float64)
+    for made, true in zip(video.unbind(1), real.unbind(1), strict=True):  # colour by colour, to bound the memory
+        v, r = made.flatten(1).double(), true.flatten(1).double()
+        # The sum of here * (v - r) ** 2, multiplied out: a product of matrices.
+        squares += v.square() @ here.T - 2 * v @ (here * r).T + (here * r.square()).sum(1)
+    error = squares / (3 * here.sum(1))
+    return (10 * torch.log10(4 / error.clamp(min=4e-10))).numpy()
+
+
+def own_psnr(video: Tensor, real: Tensor, mask: Tensor) -> Array:
+    """The diagonal of `inside_psnr`. [B]"""
+    clips = zip(video.split(1), real.split(1), mask.split(1), strict=True)
+    return np.array([float(inside_psnr(*clip)[0, 0]) for clip in clips])
+
+
+def distances(track: Array, scenes: Scenes, counted: Tensor) -> Array:
+    """Mean distance (pixels) of the object of clip i from its place in scene j, over the frames that count in j. [B, B]
+
+    track [B, F, 2], counted [B, F] bool; a lost object is as far away as the box is wide.
+    """
+    places = scenes.positions().double().numpy()
+    away = [
+        np.linalg.norm(track[:, when] - there[when], axis=2)
+        for there, when in zip(places, counted.numpy(), strict=True)
+    ]
+    return np.stack([np.nan_to_num(x, nan=FRAME_SIZE).mean(1) for x in away], axis=1)
+
+
 def measure_codecs(clips: Clips, video: Tensor, sound: Tensor, scenes: Scenes) -> dict[str, Figure]:
     """Figures of reconstructed clips beside the originals: video [B, 3, F, 64, 64], sound [B, 1, S]."""
     assert clips.video is not None and clips.sound is not None
     before, after = listen(sound, scenes.level).onsets, listen(clips.sound, scenes.level).onsets
-    power = sound.square().sum((1, 2))
-    noise = (clips.sound - sound).square().sum((1, 2))
-    snr = torch.where(power > 0, 10 * torch.log10(power / noise.clamp(min=1e-12)), torch.nan)
     kept = Pairs.of(*close_events(before, after, KEPT))
     added = [len(new) - (_distance(new, old) <= KEPT).sum() for old, new in zip(before, after, strict=True)]
     return {
         "psnr_first": mean(psnr(clips.video[:, :, 0], video[:, :, 0])),
         "psnr_rest": mean(psnr(clips.video[:, :, 1:], video[:, :, 1:])),
-        "snr": mean(snr),
+        "snr": mean(signal_to_noise(clips.sound, sound)),
         "onsets_kept": rate(kept),
         "onsets_added": mean(added),
     }

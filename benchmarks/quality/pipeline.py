@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks.quality.given import Given
 from benchmarks.quality.held_out import noise_of
 from models.audio_vae import AudioVAE, load_audio_vae
 from models.checkpoint import read_checkpoint
 from models.mmdit import MMDiT, MMDiTConfig
 from models.text_encoder import TextEncoder, Tokenizer, load_text_encoder
 from models.video_vae import VideoVAE, load_video_vae
+from training.media import encode_batch
 from training.objective import latents_of
 from training.sampling import sample_euler
 from training.toybox import FRAME_SIZE
@@ -24,6 +26,7 @@ from training.train import normalise
 CODEC_FILES = ("mini_video_vae.safetensors", "mini_audio_vae.safetensors")
 BATCH = 16  # clips sampled together
 SHIFT = 2.0  # of the noise schedule, for checkpoints that do not say
+NOTHING = Given()
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class Clips:
         """Batches, one after the other."""
         columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
         return cls(**{name: None if column[0] is None else torch.cat(column) for name, column in columns.items()})
+
+    def select(self, rows: Sequence[int]) -> Clips:
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Clips(**{name: None if part is None else part[list(rows)] for name, part in parts.items()})
 
 
 class Codecs:
@@ -82,14 +89,20 @@ class Mini:
         tokenizer, encoder = load_text_encoder(weights / "mini_text_encoder.safetensors")
         return cls(codecs or Codecs(weights), tokenizer, encoder, network, shift)
 
-    def read(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        """Text embeddings [B, Lt, D] and their summary [B, D]."""
-        return self.encoder(self.tokenizer.batch(prompts))
+    def read(self, prompts: list[str], media: Sequence[Mapping[str, Tensor]] = ()) -> tuple[Tensor, Tensor]:
+        """Text embeddings [B, Lt, D] and their summary [B, D]. media: for each prompt, tag -> what it shows."""
+        if any(media) and self.encoder.media is None:
+            raise ValueError("this text encoder sees no references: train it with `python3 -m training.media`")
+        return encode_batch(self.tokenizer, self.encoder, prompts, media or [{}] * len(prompts))
 
     def encode(self, video: Tensor) -> Tensor:
         """Video [B, 3, F, 64, 64] -> normalised latent [B, C, T, h, w]."""
         latents = [self.codecs.video.encode(part) for part in video.split(BATCH)]
         return normalise(torch.cat(latents), *statistics_of(self.network, "video"))
+
+    def encode_sound(self, sound: Tensor) -> Tensor:
+        """Sound [B, 1, S] -> normalised latent [B, Ca, L]."""
+        return normalise(self.codecs.audio.encode(sound), *statistics_of(self.network, "audio"))
 
     @torch.inference_mode()
     def generate(
@@ -99,32 +112,20 @@ class Mini:
         frames: int,
         sampling: Sampling,
         picture: bool = True,
-        clean: Tensor | None = None,
-        given: int = 0,
+        given: Given = NOTHING,
         report: Callable[[str], None] = lambda text: None,
     ) -> Clips:
-        """Samples one clip per prompt, each from noise of its own.
-
-        picture False: sound alone. clean [B, C, T, h, w], normalised: its first `given` latent frames are shown to the
-        network in the condition channels (eq. 7).
-        """
-        parts = []
-        for start in range(0, len(prompts), BATCH):
-            report(f"sampling clips: {start} of {len(prompts)}")
-            stop = start + BATCH
-            shown = None if clean is None else clean[start:stop]
-            parts.append(self._generate(prompts[start:stop], start, frames, sampling, picture, shown, given))
-        return Clips.joined(parts)
+        """Samples one clip per prompt, each from noise of its own. picture False: sound alone."""
+        batches = given.batches(len(prompts), BATCH)
+        parts: list[Clips] = []
+        for done, rows in enumerate(batches):
+            report(f"sampling clips: batch {done + 1} of {len(batches)}")
+            parts.append(self._generate([prompts[row] for row in rows], rows, frames, sampling, picture, given))
+        order = [row for rows in batches for row in rows]
+        return Clips.joined(parts).select(sorted(range(len(order)), key=order.__getitem__))
 
     def _generate(
-        self,
-        prompts: list[str],
-        start: int,
-        frames: int,
-        sampling: Sampling,
-        picture: bool,
-        clean: Tensor | None,
-        given: int,
+        self, prompts: list[str], rows: list[int], frames: int, sampling: Sampling, picture: bool, given: Given
     ) -> Clips:
         codec, config = self.codecs.video, self.network.config
         latent_frames = 1 + (frames - 1) // codec.temporal_scale
@@ -133,19 +134,17 @@ class Mini:
             (config.video_channels, latent_frames, cells, cells),
             (config.audio_channels, latents_of(latent_frames)),
         )
-        noise = [noise_of(start + index, *shapes, seed=sampling.seed) for index in range(len(prompts))]
-        video, audio = (torch.stack(stream) for stream in zip(*noise, strict=True))
-        conditions = {}
-        if clean is not None:
-            mask = torch.zeros_like(clean[:, :1])
-            mask[:, :, :given] = 1
-            conditions = {"condition": clean, "mask": mask}
+        noise = [noise_of(row, *shapes, seed=sampling.seed) for row in rows]
+        video_noise, audio_noise = (torch.stack(stream) for stream in zip(*noise, strict=True))
+        given = given.select(rows)
+        video, audio, conditions = given.start(video_noise if picture else None, audio_noise)
         # Read together, prompts and the empty prompt are padded to the same length.
-        sequence, pooled = self.read([*prompts, *[""] * len(prompts)])
         count = len(prompts)
+        media = given.media or [{}] * count
+        sequence, pooled = self.read([*prompts, *[""] * count], [*media, *[{}] * count])
         latent, sound = sample_euler(
             self.network,
-            video if picture else None,
+            video,
             audio,
             (sequence[:count], pooled[:count]),
             (sequence[count:], pooled[count:]),

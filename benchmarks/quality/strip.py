@@ -6,10 +6,13 @@ python3 -m benchmarks.quality.strip --prompt "a red circle bounces slowly on a n
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 from torch import Tensor
 
 from benchmarks.quality.pipeline import Clips, Mini, Sampling
@@ -18,7 +21,7 @@ from training.toybox import FRAME_RATE, FRAME_SIZE, SAMPLE_RATE
 GAP = 2  # pixels between frames
 WAVE_HEIGHT = 40  # pixels, before scaling
 CAPTION_HEIGHT = 16
-PAPER, INK, WAVE = (250, 250, 250), (40, 40, 40), (60, 90, 160)
+PAPER, INK, WAVE, OUTLINE = (250, 250, 250), (40, 40, 40), (60, 90, 160), (255, 140, 0)
 FULL_SCALE = 0.35  # amplitude that fills the height: a hard bounce peaks at 0.3
 
 
@@ -65,6 +68,39 @@ def waveform(sound: Tensor, width: int, height: int, samples: int) -> Image.Imag
             top, bottom = (middle - reach).round().tolist()
             draw.line([(column, top), (column, bottom)], fill=WAVE)
     return image
+
+
+class Tile(NamedTuple):
+    """A frame [3, H, W] in [-1, 1], and what of it to outline [H, W] bool."""
+
+    frame: Tensor
+    mask: Tensor | None = None
+
+
+def tile(part: Tile, scale: int) -> Image.Image:
+    """A frame, enlarged, with a line along the inner edge of its mask."""
+    pixels = ((part.frame.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    pixels = pixels.repeat(scale, 0).repeat(scale, 1)
+    if part.mask is not None:
+        mask = part.mask.numpy().repeat(scale, 0).repeat(scale, 1)
+        pixels[mask & ~ndimage.binary_erosion(mask)] = OUTLINE
+    return Image.fromarray(pixels)
+
+
+def contact_sheet(rows: Sequence[tuple[str, Sequence[Tile | None]]], scale: int = 2) -> Image.Image:
+    """A row of frames under each caption; None leaves a gap."""
+    cell, lines = FRAME_SIZE * scale + GAP, []
+    for caption, tiles in rows:
+        width = sum(cell if part is not None else 4 * GAP for part in tiles)
+        image = Image.new("RGB", (width, CAPTION_HEIGHT + cell), PAPER)
+        ImageDraw.Draw(image).text((2, 1), caption, fill=INK, font=ImageFont.load_default(12))
+        left = 0
+        for part in tiles:
+            if part is not None:
+                image.paste(tile(part, scale), (left, CAPTION_HEIGHT))
+            left += cell if part is not None else 4 * GAP
+        lines.append(image)
+    return stack(lines, 2 * GAP)
 
 
 def stack(images: list[Image.Image], gap: int) -> Image.Image:

@@ -3,48 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from benchmarks.quality.figures import Figure, mean
-from benchmarks.quality.held_out import held_out_scenes, prompts_of
+import torch
+
+from benchmarks.quality.canvas import canvas
+from benchmarks.quality.figures import mean
+from benchmarks.quality.given import Given
+from benchmarks.quality.held_out import prompts_of
+from benchmarks.quality.masks import masks
 from benchmarks.quality.memory import TrainingClips
 from benchmarks.quality.metrics import measure, measure_codecs, measure_continuation, measure_detectors
-from benchmarks.quality.pipeline import Clips, Codecs, Mini, Sampling
+from benchmarks.quality.pipeline import Clips
+from benchmarks.quality.references import references
+from benchmarks.quality.setting import Result, Setting
 from training.codecs import psnr
-from training.toybox import Scenes
-
-
-@dataclass
-class Setting:
-    """What a task works with. mini is None for tasks that need the codecs alone."""
-
-    codecs: Codecs
-    mini: Mini | None
-    scenes: Scenes
-    sampling: Sampling
-    training_cache: Path | None = None
-    report: Callable[[str], None] = lambda text: None
-
-    @classmethod
-    def held_out(cls, prompts: int, frames: int, level: str, seed: int, **parts) -> Setting:
-        return cls(scenes=held_out_scenes(prompts, frames=frames, level=level, seed=seed), **parts)
-
-    @property
-    def network(self) -> Mini:
-        if self.mini is None:
-            raise ValueError("this task samples clips: give it the network")
-        return self.mini
-
-
-@dataclass
-class Result:
-    """Figures of the clips and of real clips (ceiling), and what there is to look at."""
-
-    figures: dict[str, Figure]
-    ceiling: dict[str, Figure] = field(default_factory=dict)
-    clips: Clips | None = None
-    captions: list[str] = field(default_factory=list)
 
 
 def detectors(setting: Setting) -> Result:
@@ -117,12 +89,14 @@ def _continued(setting: Setting, given: int) -> Result:
         raise ValueError(f"frames {scenes.frames} leaves nothing to generate after the {frames} given: use more")
     video = scenes.render()
     real = setting.codecs.reconstruct(video, scenes.sound())
+    clean = mini.encode(video)
+    mask = torch.zeros_like(clean[:, :1])
+    mask[:, :, :given] = 1
     clips = mini.generate(
         prompts,
         frames=scenes.frames,
         sampling=setting.sampling,
-        clean=mini.encode(video),
-        given=given,
+        given=Given(clean, mask, route="channels"),
         report=setting.report,
     )
     assert real.video is not None and clips.video is not None
@@ -134,6 +108,6 @@ def _continued(setting: Setting, given: int) -> Result:
 
 
 TASKS: dict[str, Callable[[Setting], Result]] = {
-    task.__name__: task for task in (detectors, codec, t2va, t2i, t2a, i2v, extension)
+    task.__name__: task for task in (detectors, codec, t2va, t2i, t2a, i2v, extension, canvas, references, masks)
 }
 WITHOUT_NETWORK = ("detectors", "codec")
