@@ -156,6 +156,7 @@ def main() -> None:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as run.py does: threads that spin starve on a busy machine
     rows = []
     for name in CASES:
         with multiprocessing.get_context("spawn").Pool(1) as pool:

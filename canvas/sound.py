@@ -113,6 +113,6 @@ def check_rates(sound: Sound, sample_rate: int, target: int) -> None:
     source, goal = sample_rate // step, target // step
     if goal * (source + 2 * FILTER_WIDTH * max(1, source / goal)) > MAX_KERNEL and source != goal:
         raise CanvasError(
-            f"sound '{sound.id}' has {sample_rate} samples per second, too odd a rate to resample to {target}: "
-            f"convert it to {target} first"
+            f"sound '{sound.id}' has {sample_rate} Hz, too odd a rate to resample to {target} Hz: use a sound of "
+            f"{target} Hz"
         )

@@ -447,8 +447,7 @@ def test_a_canvas_that_asks_for_something_is_not_empty(canvas, build):
         (
             Canvas.new(32, 32, 17, 16.0).place_sound(noise(1, 1, 99), 44101),
             {},
-            "sound 'sound_1' has 44101 samples per second, too odd a rate to resample to 44100: convert it to 44100 "
-            "first",
+            "sound 'sound_1' has 44101 Hz, too odd a rate to resample to 44100 Hz: use a sound of 44100 Hz",
         ),
     ],
 )

@@ -105,7 +105,7 @@ def test_a_resampled_sound_has_that_length():
 
 
 def test_rates_whose_filters_would_fill_the_memory_are_refused(canvas):
-    with pytest.raises(CanvasError, match="sound_1' has 44099 samples per second, too odd a rate to resample to 44100"):
+    with pytest.raises(CanvasError, match="'sound_1' has 44099 Hz, too odd a rate to resample to 44100 Hz: use"):
         mix(canvas.place_sound(noise(1, 1, 100), 44099), 44100)
     assert 44100 * 44099 > MAX_KERNEL
 
