@@ -7,11 +7,10 @@ from typing import get_args
 
 from comfy_api.latest import io
 
-import nodes
-
 from ..canvas.canvas import Canvas
 from ..canvas.document import MAX_FRAMES, MAX_SECONDS, MAX_SIDE, Action, Box, CanvasError, Fit, Role
 from ..carriers.skyreels_v4 import FRAME_RATE
+from .latent import size_inputs
 from .types import canvas_input, canvas_output, frame_of, inputs_named, waveform_of
 
 
@@ -25,25 +24,7 @@ class SkyCanvasNew(io.ComfyNode):
             description="An empty canvas: so wide, so high, so long. Put pictures, clips, sounds, masks and references "
             "on it; the model makes all that is left open.",
             search_aliases=["create canvas", "empty canvas", "space-time canvas"],
-            inputs=[
-                io.Int.Input(
-                    "width", default=64, min=16, max=nodes.MAX_RESOLUTION, step=16, tooltip="Pixels, in steps of 16."
-                ),
-                io.Int.Input(
-                    "height", default=64, min=16, max=nodes.MAX_RESOLUTION, step=16, tooltip="Pixels, in steps of 16."
-                ),
-                io.Int.Input(
-                    "length", default=17, min=1, max=4097, step=4, tooltip="Frames: 1, 5, 9, 13, 17, ... (4n+1)."
-                ),
-                io.Float.Input(
-                    "frame_rate",
-                    default=FRAME_RATE,
-                    min=1.0,
-                    max=120.0,
-                    step=1.0,
-                    tooltip="Frames per second; with the length it says how long the sound is. Mini has seen 16 only.",
-                ),
-            ],
+            inputs=size_inputs(),
             outputs=[canvas_output()],
         )
 

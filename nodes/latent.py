@@ -45,6 +45,25 @@ def model_input() -> io.Model.Input:
     return io.Model.Input("model", optional=True, tooltip="The model that will fill the latent. Leave open for Mini.")
 
 
+def size_inputs() -> list[io.Input]:
+    """Size, length and rate of a clip, for Mini at first."""
+    return [
+        io.Int.Input("width", default=64, min=16, max=nodes.MAX_RESOLUTION, step=16, tooltip="Pixels, in steps of 16."),
+        io.Int.Input(
+            "height", default=64, min=16, max=nodes.MAX_RESOLUTION, step=16, tooltip="Pixels, in steps of 16."
+        ),
+        io.Int.Input("length", default=17, min=1, max=4097, step=4, tooltip="Frames: 1, 5, 9, 13, 17, ... (4n+1)."),
+        io.Float.Input(
+            "frame_rate",
+            default=FRAME_RATE,
+            min=1.0,
+            max=120.0,
+            step=1.0,
+            tooltip="Frames per second; with the length it says how long the sound is. Mini has seen 16 only.",
+        ),
+    ]
+
+
 class SkyCanvasEmptyLatent(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -56,23 +75,7 @@ class SkyCanvasEmptyLatent(io.ComfyNode):
             "without a picture take 'Empty Latent Audio'.)",
             search_aliases=["empty audio video latent", "empty latent video"],
             inputs=[
-                io.Int.Input(
-                    "width", default=64, min=16, max=nodes.MAX_RESOLUTION, step=16, tooltip="Pixels, in steps of 16."
-                ),
-                io.Int.Input(
-                    "height", default=64, min=16, max=nodes.MAX_RESOLUTION, step=16, tooltip="Pixels, in steps of 16."
-                ),
-                io.Int.Input(
-                    "length", default=17, min=1, max=4097, step=4, tooltip="Frames: 1, 5, 9, 13, 17, ... (4n+1)."
-                ),
-                io.Float.Input(
-                    "frame_rate",
-                    default=FRAME_RATE,
-                    min=1.0,
-                    max=120.0,
-                    step=1.0,
-                    tooltip="Frames per second; with the length it says how long the sound is. Mini has seen 16 only.",
-                ),
+                *size_inputs(),
                 io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many clips at once."),
                 model_input(),
             ],

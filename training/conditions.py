@@ -13,7 +13,7 @@ from torch import Tensor
 from models.audio_vae import AudioVAE
 from models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, Context
 from models.video_vae import VideoVAE
-from training.toybox import FRAME_SIZE, Scenes, sample_scenes
+from training.toybox import FRAME_SIZE, HOP, Scenes, sample_scenes
 
 # Shares of the batches. Nothing: text alone, and what the masks give.
 KINDS = {"nothing": 0.5, "patches": 0.26, "references": 0.24}
@@ -23,6 +23,7 @@ REFERENCES = {"subject": 0.6, "background": 0.35, "motion": 0.15, "sound": 0.35}
 TAGS = {"subject": "@image_1", "background": "@image_2", "motion": "@video_1", "sound": "@audio_0"}
 SMALLEST_PATCH = 0.2  # of the frame's width and height (VideoCanvas, training recipe: 20 % to 100 %)
 MOTION_FRAMES = 17
+PACE = 58.0  # pixels per second of what sounds in a voice
 VOICE_LATENTS = 22  # about half a second
 SOUND_SAID = 0.5  # chance that a caption with a subject for reference says how it sounds
 
@@ -70,6 +71,31 @@ def voice_times(latents: int, frame_rate: float) -> list[float]:
     return [((i + 0.5 - latents) / AUDIO_LATENT_RATE * frame_rate - 0.5) / TEMPORAL_SCALE for i in range(latents)]
 
 
+def subject_pictures(scenes: Scenes, generator: torch.Generator) -> Tensor:
+    """The object of each scene in another place, on another background. [B, 3, 1, H, W]"""
+    other = sample_scenes(len(scenes), frames=1, level=scenes.level, generator=generator)
+    return replace(other, shape=scenes.shape, colour=scenes.colour, size=scenes.size).render()
+
+
+def with_other_voices(scenes: Scenes, generator: torch.Generator) -> Scenes:
+    """The scenes as they sound when a voice replaces the object's own: any shape's timbre, any colour's pitch."""
+    shape, colour = (
+        torch.randint(len(scenes.level.choices(name)), (len(scenes),), generator=generator)
+        for name in ("shape", "colour")
+    )
+    return replace(scenes, shape=shape, colour=colour)
+
+
+def voices(scenes: Scenes, generator: torch.Generator) -> Tensor:
+    """About half a second in which each scene's object hits a wall once. [B, 1, S]"""
+    clips = len(scenes)
+    until = 0.04 + 0.2 * torch.rand(clips, generator=generator)  # seconds
+    start = torch.stack([FRAME_SIZE - scenes.radius() - PACE * until, torch.full((clips,), FRAME_SIZE / 2)], dim=1)
+    velocity = torch.tensor([PACE, 1.0]).expand(clips, -1)
+    hit = replace(scenes, start=start, velocity=velocity, frames=MOTION_FRAMES)
+    return hit.sound()[..., : VOICE_LATENTS * HOP]
+
+
 class ConditionMaker:
     """Renders and encodes conditions with the codecs of the model that is trained."""
 
@@ -115,26 +141,15 @@ class ConditionMaker:
         """The subject somewhere else, the empty background, or something else that moves in the same way."""
         if kind == "background":
             return scenes.background_picture()
-        rows, level = len(scenes), scenes.level
         if kind == "subject":
-            other = sample_scenes(rows, frames=1, level=level, generator=generator)
-            return replace(other, shape=scenes.shape, colour=scenes.colour, size=scenes.size).render()
-        other = sample_scenes(rows, frames=MOTION_FRAMES, level=level, generator=generator)
+            return subject_pictures(scenes, generator)
+        other = sample_scenes(len(scenes), frames=MOTION_FRAMES, level=scenes.level, generator=generator)
         return replace(other, size=scenes.size, start=scenes.start, velocity=scenes.velocity).render()
 
     def _voice(self, made: Conditions, scenes: Scenes, generator: torch.Generator) -> None:
         """Another pitch and timbre than the object would have, heard once in the reference."""
-        rows, level = len(scenes), scenes.level
-        voice = {
-            name: torch.randint(len(level.choices(name)), (rows,), generator=generator) for name in ("shape", "colour")
-        }
-        made.sound = replace(scenes, **voice).sound()
-        note = sample_scenes(rows, frames=MOTION_FRAMES, level=level, generator=generator)
-        until = 0.04 + 0.2 * torch.rand(rows, generator=generator)  # seconds until it hits the wall
-        velocity = torch.stack([torch.full((rows,), 58.0), torch.full((rows,), 1.0)], dim=1)
-        radius = note.radius()
-        start = torch.stack([FRAME_SIZE - radius - 58.0 * until, torch.full((rows,), FRAME_SIZE / 2)], dim=1)
-        heard = replace(note, start=start, velocity=velocity, **voice).sound()[..., : VOICE_LATENTS * 1024]
+        voiced = with_other_voices(scenes, generator)
+        made.sound, heard = voiced.sound(), voices(voiced, generator)
         latent = self.audio_vae.encode(heard)
         made.audio.append((latent, voice_times(latent.shape[2], scenes.fps)))
         for row, waveform in zip(made.media, heard, strict=True):

@@ -19,7 +19,7 @@ from models.text_encoder import TextEncoder, Tokenizer, load_text_encoder
 from models.video_vae import VideoVAE, load_video_vae
 from training.media import encode_batch
 from training.objective import latents_of
-from training.sampling import sample_euler
+from training.sampling import sample_euler, sample_wave
 from training.toybox import FRAME_SIZE
 from training.train import normalise
 
@@ -31,12 +31,13 @@ NOTHING = Given()
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of the sampler; shift None: the checkpoint's own."""
+    """Settings of the sampler; shift None: the checkpoint's own. wave: earlier frames ahead of later ones."""
 
     steps: int = 30
     guidance: float = 2.0
     shift: float | None = None
     seed: int = 0
+    wave: bool = False
 
 
 @dataclass
@@ -142,7 +143,8 @@ class Mini:
         count = len(prompts)
         media = given.media or [{}] * count
         sequence, pooled = self.read([*prompts, *[""] * count], [*media, *[{}] * count])
-        latent, sound = sample_euler(
+        sample = sample_wave if sampling.wave else sample_euler
+        latent, sound = sample(
             self.network,
             video,
             audio,

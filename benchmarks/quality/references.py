@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import torch
 from torch import Tensor
 
 from benchmarks.quality.figures import Figure
@@ -15,11 +12,10 @@ from benchmarks.quality.pipeline import Clips, Mini
 from benchmarks.quality.setting import Result, Setting
 from benchmarks.quality.strip import Tile, contact_sheet
 from training.captions import SOUND, caption
-from training.conditions import MOTION_FRAMES, TAGS, VOICE_LATENTS, reference_times, voice_times
-from training.toybox import FRAME_SIZE, HOP, Scenes, sample_scenes
+from training.conditions import TAGS, reference_times, subject_pictures, voice_times, voices, with_other_voices
+from training.toybox import Scenes
 
 GENERATOR = 10  # of the references' random numbers
-PACE = 58.0  # pixels per second of what sounds in a voice
 # What is shown -> the parts of the scene that references stand for.
 WAYS = {
     "subject by @image_1": ("subject",),
@@ -34,31 +30,6 @@ SHOWN = {
     "sound": {"pitch": "voice_pitch", "timbre": "voice_timbre"},
 }
 ROWS, STRIDE = 3, 4  # clips of each way in the contact sheet, and frames between those that it shows
-
-
-def subject_pictures(scenes: Scenes, generator: torch.Generator) -> Tensor:
-    """The object of each scene in another place, on another background. [B, 3, 1, H, W]"""
-    other = sample_scenes(len(scenes), frames=1, level=scenes.level, generator=generator)
-    return replace(other, shape=scenes.shape, colour=scenes.colour, size=scenes.size).render()
-
-
-def with_other_voices(scenes: Scenes, generator: torch.Generator) -> Scenes:
-    """The scenes as they sound when a voice replaces the object's own: any shape's timbre, any colour's pitch."""
-    shape, colour = (
-        torch.randint(len(scenes.level.choices(name)), (len(scenes),), generator=generator)
-        for name in ("shape", "colour")
-    )
-    return replace(scenes, shape=shape, colour=colour)
-
-
-def voices(scenes: Scenes, generator: torch.Generator) -> Tensor:
-    """About half a second in which each scene's object hits a wall once. [B, 1, S]"""
-    clips = len(scenes)
-    until = 0.04 + 0.2 * torch.rand(clips, generator=generator)  # seconds
-    start = torch.stack([FRAME_SIZE - scenes.radius() - PACE * until, torch.full((clips,), FRAME_SIZE / 2)], dim=1)
-    velocity = torch.tensor([PACE, 1.0]).expand(clips, -1)
-    hit = replace(scenes, start=start, velocity=velocity, frames=MOTION_FRAMES)
-    return hit.sound()[..., : VOICE_LATENTS * HOP]
 
 
 def captions_of(scenes: Scenes, parts: tuple[str, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -46,6 +47,32 @@ def t2va(setting: Setting) -> Result:
         if len(training) and clips.latent is not None:
             figures["nearest"] = mean(training.nearest(clips.latent, scenes))
             ceiling["nearest"] = mean(training.nearest(mini.encode(video), scenes))
+    return Result(figures, ceiling, clips, prompts)
+
+
+# What the wave is compared in: way -> steps of each frame, and whether it is a wave. With a delay of one half a clip of
+# 17 frames needs 3.5 evaluations of the network for each step: 32 and 42 in all.
+WAVES = {
+    "ordinary, 32 steps": (32, False),
+    "wave, 9 steps of each frame": (9, True),
+    "ordinary, 42 steps": (42, False),
+    "wave, 12 steps of each frame": (12, True),
+}
+WAVE_FIGURES = ("shape", "one_object", "teleports", "jitter", "bounces", "at_wall", "onsets", "sync", "sync_gain")
+
+
+def wave(setting: Setting) -> Result:
+    """Text to video and sound with earlier frames ahead of later ones, beside as many ordinary steps."""
+    scenes, prompts = setting.scenes, prompts_of(setting.scenes)
+    real = measure(setting.codecs.reconstruct(scenes.render(), scenes.sound()), scenes)
+    figures, ceiling, clips = {}, {}, None
+    for way, (steps, is_wave) in WAVES.items():
+        setting.report(way)
+        sampling = replace(setting.sampling, steps=steps, wave=is_wave)
+        clips = setting.network.generate(prompts, frames=scenes.frames, sampling=sampling)
+        made = measure(clips, scenes)
+        figures |= {f"{way}/{name}": made[name] for name in WAVE_FIGURES}
+        ceiling |= {f"{way}/{name}": real[name] for name in WAVE_FIGURES}
     return Result(figures, ceiling, clips, prompts)
 
 
@@ -108,6 +135,6 @@ def _continued(setting: Setting, given: int) -> Result:
 
 
 TASKS: dict[str, Callable[[Setting], Result]] = {
-    task.__name__: task for task in (detectors, codec, t2va, t2i, t2a, i2v, extension, canvas, references, masks)
+    task.__name__: task for task in (detectors, codec, t2va, wave, t2i, t2a, i2v, extension, canvas, references, masks)
 }
 WITHOUT_NETWORK = ("detectors", "codec")

@@ -1,12 +1,13 @@
-"""What the benchmarks sample with is what KSampler does, kept parts included."""
+"""What the benchmarks sample with is what KSampler and the wave do, kept parts included."""
 
 import comfy.sample
 import pytest
 import torch
 from comfy.nested_tensor import NestedTensor
-from comfy_tools import PROMPT, encode, ksampler, plain_network, random_latent, streams
+from comfy_tools import PROMPT, empty_latent, encode, ksampler, plain_network, random_latent, streams
+from skycanvas.nodes.sampling import SkyCanvasSampler
 
-from training.sampling import sample_euler
+from training.sampling import sample_euler, sample_wave
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -37,3 +38,19 @@ def test_euler_of_the_benchmarks_is_ksampler(mini, model, loaded, masked):
     theirs = streams(ksampler(model, *prompts, latent, steps=3, cfg=2.0))
     for stream, got, wanted in zip(("video", "audio"), ours, theirs, strict=True):
         torch.testing.assert_close(got, normalised(wanted, stream), rtol=1e-3, atol=1e-3)
+
+
+def test_wave_of_the_benchmarks_is_that_of_the_sampler(mini, model, loaded):
+    prompts = [encode(loaded[1], text) for text in (PROMPT, "")]
+    network, latent = plain_network(mini.model), empty_latent(9, 2)
+    noise = comfy.sample.prepare_noise(latent["samples"], 3).unbind()
+    texts = [tuple(x.expand(2, *[-1] * (x.ndim - 1)) for x in (p[0][0], p[0][1]["pooled_output"])) for p in prompts]
+    shift = model.model.model_config.sampling_settings["shift"]
+    ours = sample_wave(network, *noise, *texts, steps=3, shift=shift)
+    settings = dict(video_guidance=2.0, audio_guidance=2.0, cross_modal=1.0, sampler_name="euler", scheduler="simple")
+    settings |= dict(seed=3, steps=3, schedule="wave", shift=0.0, denoise=1.0)
+    theirs = streams(SkyCanvasSampler.execute(model, *prompts, latent, **settings).result[0]["samples"])
+    for stream, got, wanted in zip(("video", "audio"), ours, theirs, strict=True):
+        mean, std = (getattr(network, f"{stream}_latent_{part}") for part in ("mean", "std"))
+        shape = (1, -1, *[1] * (got.ndim - 2))
+        torch.testing.assert_close(got * std.view(shape) + mean.view(shape), wanted, rtol=1e-3, atol=1e-3)
