@@ -22,6 +22,7 @@ from .sound import given_samples
 
 Routing = Literal["auto", "concat", "in_context"]
 ROUTINGS = ("auto", "concat", "in_context")
+MOST_CELLS = 2**27  # 17 minutes of 1920 x 1088 pixels at 16 frames per second
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ def compile_canvas(
     video, audio, document = video or VideoGrid(), audio or AudioGrid(), canvas.document
     latents = video.latent_frames(document.frames)
     cells = video.cells(document.height, document.width)
+    if latents * cells[0] * cells[1] > MOST_CELLS:
+        raise CanvasError(
+            f"the canvas of {document.width}x{document.height} pixels and {document.frames} frames has "
+            f"{latents * cells[0] * cells[1]} latent cells: use a smaller or shorter one, of at most {MOST_CELLS}"
+        )
     given, partial, concat = (torch.zeros(latents, *cells, dtype=torch.bool) for _ in range(3))
     pixels: dict[str, list[int]] = {"given": [], "lost": []}
     patches = []

@@ -3,6 +3,8 @@
 A feather moves the generated side of a seam towards what is given there; what is given stays exact.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +13,8 @@ from .canvas import Canvas
 from .errors import CanvasError
 from .pixels import Pixels
 from .sound import mix, sample_count
+
+WIDEST = 256  # pixels of a feather; its time grows with its width
 
 
 def compose_video(canvas: Canvas, images: Tensor, feather: int = 0) -> Tensor:
@@ -23,8 +27,8 @@ def compose_video(canvas: Canvas, images: Tensor, feather: int = 0) -> Tensor:
     needed = [document.frames, document.height, document.width, 3]
     if list(images.shape) != needed:
         raise CanvasError(f"images have the shape {list(images.shape)}, the canvas is {needed}: make them of its size")
-    if feather < 0:
-        raise CanvasError(f"feather is {feather}: use 0 or more pixels")
+    if not 0 <= feather <= WIDEST:
+        raise CanvasError(f"feather is {feather}: use 0 to {WIDEST} pixels")
     pixels, seam = Pixels(canvas), None
     result = torch.empty(needed, device=images.device)
     for index, generated in enumerate(images):
@@ -97,7 +101,7 @@ def compose_audio(canvas: Canvas, waveform: Tensor, sample_rate: int, feather_ms
             f"the sound has the shape {list(waveform.shape)}, the canvas lasts {samples} samples at {sample_rate} Hz: "
             f"use [1, 1 or 2, {samples}]"
         )
-    if feather_ms < 0:
+    if not 0 <= feather_ms < math.inf:
         raise CanvasError(f"feather_ms is {feather_ms:g}: use 0 or more milliseconds")
     source, given = mix(canvas, sample_rate)
     if not given.any():

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from .canvas import Canvas
 from .document import Box, Placement
+from .errors import CanvasError
 
 CACHE_FRAMES = 4  # of resized pictures and masks, in frames of the canvas
+LARGEST = 2**16  # pixels of a side that a picture is enlarged to, of which a part is then shown
 OPAQUE = 1 - 1e-4  # a resized mask that was 1 all around may miss 1 by rounding
 
 
@@ -75,6 +77,11 @@ class Layers:
             alpha_frame = media_frame if media.kind == "clip" else step
         box = placement.box_at(frame)
         height, width = fitted_size(pictures.shape[1], pictures.shape[2], box, placement.fit)
+        if max(height, width) > LARGEST:
+            raise CanvasError(
+                f"placements[{index}].fit is {placement.fit}: it would enlarge {pictures.shape[2]}x{pictures.shape[1]} "
+                f"to {width}x{height} pixels, more than {LARGEST}: crop the picture first, or use a smaller box"
+            )
         y, x = box.y + (box.height - height) // 2, box.x + (box.width - width) // 2
         rows = max(y, box.y), min(y + height, box.y + box.height)
         columns = max(x, box.x), min(x + width, box.x + box.width)

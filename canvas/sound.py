@@ -42,7 +42,7 @@ def spans(document: Document, sample_rate: int) -> Iterator[Span]:
     total = sample_count(document, sample_rate)
     for sound in document.sounds:
         samples, rate = facts_of(document, sound)
-        check_rates(sound, rate, sample_rate)
+        check_rates(f"sound '{sound.id}'", rate, sample_rate)
         first, start = round(sound.time * sample_rate), round(sound.start * sample_rate)
         length = resampled_length(samples, rate, sample_rate)
         end = min(round((sound.time + sound.duration) * sample_rate), first + length - start, total)
@@ -85,9 +85,10 @@ def mix(canvas: Canvas, sample_rate: int) -> Mix:
 
 
 def resample(waveform: Tensor, sample_rate: int, target: int) -> Tensor:
-    """[C, samples] -> [C, `resampled_length`]"""
+    """[C, samples] -> [C, `resampled_length`]. CanvasError for rates that do not go together."""
     if sample_rate == target:
         return waveform
+    check_rates("the sound", sample_rate, target)
     import torchaudio.functional  # slow to import, and few canvases need it
 
     samples = torchaudio.functional.resample(waveform, sample_rate, target, lowpass_filter_width=FILTER_WIDTH)
@@ -107,12 +108,11 @@ def facts_of(document: Document, sound: Sound) -> tuple[int, int]:
     return media.samples, media.sample_rate
 
 
-def check_rates(sound: Sound, sample_rate: int, target: int) -> None:
-    """CanvasError for two rates so odd that the filters between them would fill the memory."""
+def check_rates(name: str, sample_rate: int, target: int) -> None:
+    """CanvasError for two rates so odd that the filters between them would fill the memory. name: of the sound."""
     step = math.gcd(sample_rate, target)
     source, goal = sample_rate // step, target // step
     if goal * (source + 2 * FILTER_WIDTH * max(1, source / goal)) > MAX_KERNEL and source != goal:
         raise CanvasError(
-            f"sound '{sound.id}' has {sample_rate} Hz, too odd a rate to resample to {target} Hz: use a sound of "
-            f"{target} Hz"
+            f"{name} has {sample_rate} Hz, too odd a rate to resample to {target} Hz: use a sound of {target} Hz"
         )

@@ -179,7 +179,7 @@ def vision_picture(image: torch.Tensor) -> torch.Tensor:
 
 def _end_of(tag: str, text: str) -> int:
     """Where the first mention of a tag ends; @image_1 is not mentioned in @image_10."""
-    match = re.search(rf"{re.escape(tag)}(?!\w|-\w)", text, re.IGNORECASE)
+    match = re.search(rf"{re.escape(tag)}(?!\w|-\w)", text, re.IGNORECASE | re.ASCII)
     return match.end() if match else len(text)
 
 

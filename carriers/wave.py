@@ -115,6 +115,8 @@ class WaveSampler(comfy.samplers.Sampler):
             raise ValueError(
                 "the wave lets the sound follow the picture, but the latent is a sound alone: take another sampler"
             )
+        if len(sigmas) < 2:
+            raise ValueError(f"sigmas has {len(sigmas)} noise levels, which is no step: use 2 or more")
         wave = self.plan(model_wrap, shapes, sigmas, denoise_mask)
         clock, length = wave.clock(), wave.length
         network = TokenLevels(wave.levels(0), shapes)

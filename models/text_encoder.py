@@ -27,7 +27,8 @@ MULTIPLE = 16  # lengths of sequences are multiples of this
 ROPE_THETA = 1000.0
 
 # Tags such as <sfx>, </sfx>, @image_1, @Actor-0 stay whole; other punctuation separates words and carries no meaning.
-_WORD = re.compile(r"</?[a-z]+>|@\w+(?:-\w+)*|\w+(?:['’]\w+)*")
+# A tag ends where its ASCII characters do: Chinese and Japanese put no space after it.
+_WORD = re.compile(r"</?[a-z]+>|@[a-z0-9_]+(?:-[a-z0-9_]+)*|\w+(?:['’]\w+)*")
 
 
 def split_words(text: str) -> list[str]:

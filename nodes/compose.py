@@ -5,8 +5,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..canvas.canvas import Canvas
-from ..canvas.compose import compose_audio, compose_video
-from ..canvas.document import MAX_SIDE, CanvasError
+from ..canvas.compose import WIDEST, compose_audio, compose_video
+from ..canvas.document import CanvasError
 from ..canvas.grid import AudioGrid
 from ..canvas.sound import sample_count
 from .types import canvas_input, inputs_named, waveform_of
@@ -54,7 +54,7 @@ class SkyCanvasCompose(io.ComfyNode):
                     "feather",
                     default=0,
                     min=0,
-                    max=MAX_SIDE,
+                    max=WIDEST,
                     optional=True,
                     tooltip="So many pixels beside what is given are drawn towards its colours, to hide the seam. What "
                     "is given stays exact. 0: a hard edge.",

@@ -4,6 +4,7 @@ Every part is a canvas of its own, with those frames and their sound placed at i
 the first frames at its end), so memory for sampling depends on the part, not on the clip.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -160,6 +161,8 @@ class SkyCanvasExtend(io.ComfyNode):
         grids = grid_of(model)
         check_vaes(vae, audio_vae, model.model.config, *grids)
         check_lengths(len(images), length, window, overlap, loop)
+        if not 0 < frame_rate < math.inf:
+            raise ValueError(f"frame_rate is {frame_rate}: use the frames per second of the clip, more than 0")
         rate = audio_vae.audio_sample_rate
 
         def sample_of(frame: int) -> int:
@@ -198,7 +201,7 @@ class SkyCanvasExtend(io.ComfyNode):
 def check_lengths(given: int, length: int, window: int, overlap: int, loop: bool) -> None:
     """ValueError if the clip cannot be made so long in such parts."""
     for name, value in (("window", window), ("overlap", overlap)):
-        if value % 4 != 1:
+        if value < 1 or value % 4 != 1:
             raise ValueError(f"{name} {value} is not 4n+1: {nearest(value, 4, 1)}")
     if length <= given:
         raise ValueError(f"length {length} is no more than the {given} frames that images has: use {given + 4} or more")

@@ -1,15 +1,17 @@
 """Prompt nodes: text to CONDITIONING, with the references that it names; and a form that writes such text."""
 
-import torchaudio
 from comfy_api.latest import io, ui
 from server import PromptServer
 from torch import Tensor
 
 from ..canvas.canvas import Canvas
+from ..canvas.sound import resample
 from ..carriers.clip import tokenize, unknown_words
 from ..models.media_encoder import SAMPLE_RATE
 from .structure import check_references, check_structure, structured
 from .types import CanvasType
+
+MOST_FRAMES = 4097  # of a reference clip, at the canvas' rate
 
 
 def show(node: type[io.ComfyNode], lines: list[str]) -> ui.PreviewText:
@@ -30,9 +32,14 @@ def reference_media(canvas: Canvas) -> dict[str, Tensor]:
     for reference in canvas.document.references:
         facts, medium = canvas.document.media[reference.media], canvas.media[reference.media]
         if facts.kind == "sound":
-            medium = torchaudio.functional.resample(medium, facts.sample_rate, SAMPLE_RATE)
+            medium = resample(medium, facts.sample_rate, SAMPLE_RATE)
         elif facts.kind == "clip" and facts.fps != canvas.document.fps:
             count = max(1, round(facts.seconds * canvas.document.fps))
+            if count > MOST_FRAMES:
+                raise ValueError(
+                    f"{reference.tag} lasts {facts.seconds:.0f} s, {count} frames at the canvas' rate: use a clip of "
+                    f"at most {MOST_FRAMES}, or its true frame rate"
+                )
             frames = (facts.frame_at(i / canvas.document.fps) for i in range(count))
             medium = medium[[min(frame, len(medium) - 1) for frame in frames]]
         result[reference.tag.lower()] = medium

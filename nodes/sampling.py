@@ -233,7 +233,8 @@ class SkyCanvasSampler(io.ComfyNode):
 
 def with_shift(model, shift: float):
     """The model with another shift of its noise schedule; as it is if shift is 0."""
-    check_finite(shift=shift)
+    if not 0 <= shift < math.inf:
+        raise ValueError(f"shift is {shift}: use a number above 0, or 0 for the model's own")
     return ModelSamplingSD3().patch(model, shift)[0] if shift else model
 
 
@@ -249,7 +250,10 @@ def sample_latent(
     denoise: float = 1.0,
 ) -> dict:
     """Fills a LATENT as KSampler does, or in a wave. ValueError if the guider's model cannot make a latent like it."""
-    check_finite(denoise=denoise)
+    if steps < 1:
+        raise ValueError(f"steps is {steps}: use 1 or more")
+    if not 0 <= denoise <= 1:
+        raise ValueError(f"denoise is {denoise}: use 0 to 1")
     if schedule == "wave" and sampler_name != "euler":
         raise ValueError(
             f"the wave takes euler steps, sampler_name is {sampler_name}: choose euler, or the ordinary schedule"

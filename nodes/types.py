@@ -60,6 +60,10 @@ def frame_of(canvas: Canvas, frame: int) -> int:
 
 def waveform_of(audio: dict, name: str = "audio") -> tuple[Tensor, int]:
     """Waveform [C, samples] and sample rate of an AUDIO that is no batch."""
+    if audio is None:
+        raise CanvasError(f"{name} is empty: the file has no sound")
+    if audio["sample_rate"] < 1:
+        raise CanvasError(f"{name} has a sample rate of {audio['sample_rate']} Hz: use 1 or more")
     batch = len(audio["waveform"])
     if batch != 1:
         raise CanvasError(f"{name} is a batch of {batch} sounds: connect one")

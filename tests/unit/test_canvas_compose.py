@@ -106,7 +106,7 @@ def test_half_precision_pictures_do_not_round_what_is_given(canvas):
         ((4, 32, 32, 3), 0, r"images have the shape \[4, 32, 32, 3\], the canvas is \[5, 32, 32, 3\]"),
         ((5, 32, 48, 3), 0, r"images have the shape \[5, 32, 48, 3\]"),
         ((5, 32, 32, 4), 0, r"images have the shape \[5, 32, 32, 4\]"),
-        ((5, 32, 32, 3), -1, "feather is -1: use 0 or more pixels"),
+        ((5, 32, 32, 3), -1, "feather is -1: use 0 to 256 pixels"),
     ],
 )
 def test_pictures_that_do_not_fit_are_refused(canvas, shape, feather, message):
