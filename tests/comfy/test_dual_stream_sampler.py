@@ -588,7 +588,7 @@ def refused(model, prompts, latent, message, **settings):
 @pytest.mark.parametrize("name", ["video_guidance", "audio_guidance", "cross_modal", "shift", "denoise"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_that_are_none(model, prompts, name, value):
-    refused(model, prompts, empty_latent(), f"{name} is {value}: give a finite number", **{name: value})
+    refused(model, prompts, empty_latent(), f"{name} is {value}: (give a finite number|use )", **{name: value})
 
 
 @pytest.mark.parametrize("name", ["ordinary", "wave"])
