@@ -139,7 +139,9 @@ _FURTHER_WORDS = (
     "not is are one two make remove add change replace turn keep erase insert swap move show shift extend restore same "
     "new other color colour style image picture video clip voice music silent text logo watermark subtitle frame scene "
     "camera zoom pan left right up down top bottom center edge start end first last before after then while until "
-    "starts stops light bright day night rain snow fog warm cold loud quiet off wall walls"
+    "starts stops light bright day night rain snow fog warm cold loud quiet off wall walls "
+    "delete put give apply transfer transform corner texture face speaks says talking expression effect outline paper "
+    "cut blocks nighttime snowy tilt tilted early halfway late melody rising falling la"
 )
 
 # Chooses one of several options: the first for canonical captions, a random one for paraphrases.

@@ -1,33 +1,42 @@
 """Fits Mini's two codecs to the toybox and saves them: minutes on a CPU.
 
     python -m training.codecs --out models/weights [--seconds 450] [--level easy] [--only video]
+    python -m training.codecs --only video --start models/weights/mini_video_vae.safetensors --seconds 600
     python -m training.codecs --audio-table
 
 The video codec's linear skeleton is a principal component analysis; its convolutions are then trained for `--seconds`
-of wall time. The audio codec is a principal component analysis and needs no training.
+of wall time. With --start a codec goes on from another one and learns the paired worlds too, while the latents of
+ordinary clips stay what they were, so that a network trained on them need not learn anew. The audio codec is a
+principal component analysis and needs no training.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import math
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from models.audio_vae import AudioVAE, AudioVAEConfig, mdct_filters, save_audio_vae
-from models.video_vae import VideoVAE, VideoVAEConfig, save_video_vae
+from models.video_vae import VideoVAE, VideoVAEConfig, load_video_vae, save_video_vae
 from training.toybox import FRAME_RATE, HOP, SAMPLE_RATE, Scenes, sample_scenes
+from training.worlds import WORLDS
 
 HELD_OUT_SEED = 987_654_321  # never used for fitting
 LATENT_NOISE = 0.08  # the decoder learns to tolerate what a diffusion model gets wrong
 LATENT_PENALTY = 3e-4
 ONSET_FRAME = 256  # samples: 5.8 ms, the grid of `onset_times`
 ONSET_TOLERANCE = 0.025  # seconds
+STAY = 4.0  # weight of the latents of ordinary clips staying what they were, where a codec goes on from another one
+BATCH, FRAMES = 20, 9
 FIRST_FRAME_SHARE = 0.25  # of the loss: the first frame has a latent of its own, and a picture of its own to make
 
 
@@ -86,14 +95,29 @@ def fit_video_skeleton(vae: VideoVAE, video: Tensor) -> None:
             decoder.expand.requires_grad_(False)
 
 
-def video_losses(vae: VideoVAE, video: Tensor, generator: torch.Generator) -> Tensor:
-    """Squared and absolute error under latent noise, and a mild pull of the latents to zero."""
+def video_losses(vae: VideoVAE, video: Tensor, generator: torch.Generator, kept: Tensor | None = None) -> Tensor:
+    """Squared and absolute error under latent noise, and a mild pull of the latents to zero.
+
+    kept: latents that the first clips of the batch shall have.
+    """
     latent = vae.encode(video)
     noise = torch.randn(latent.shape, generator=generator).to(latent)
     error = vae.reconstruct(latent + LATENT_NOISE * noise) - video
     per_pixel = error.square() + 0.03 * error.abs()
     loss = FIRST_FRAME_SHARE * per_pixel[:, :, 0].mean() + (1 - FIRST_FRAME_SHARE) * per_pixel[:, :, 1:].mean()
-    return loss + LATENT_PENALTY * latent.square().mean()
+    loss = loss + LATENT_PENALTY * latent.square().mean()
+    return loss if kept is None else loss + STAY * F.mse_loss(latent[: len(kept)], kept)
+
+
+def world_clips(count: int, level: str, generator: torch.Generator, words: random.Random, frames: int) -> Tensor:
+    """What the paired worlds show, sources and targets, of about four worlds. [count, 3, F, 64, 64]"""
+    clips: list[Tensor] = []
+    for name in words.sample(list(WORLDS), 4):
+        scenes = sample_scenes(-(-count // 4), frames=frames, level=level, generator=generator)
+        example = WORLDS[name].make(scenes, generator, words)
+        source = example.video if example.source is None else example.source
+        clips.append(torch.where(torch.arange(len(scenes)).view(-1, 1, 1, 1, 1) % 2 == 0, example.video, source))
+    return torch.cat(clips)[:count]
 
 
 @torch.no_grad()
@@ -111,32 +135,60 @@ def measure_video(vae: VideoVAE, video: Tensor) -> dict[str, float]:
     }
 
 
-def fit_video(level: str, seconds: float, seed: int, device: str) -> tuple[VideoVAE, dict[str, float]]:
-    """Fits a VideoVAE to a level of the toybox: a skeleton, then `seconds` of training with a cosine schedule."""
+def fit_video(
+    level: str, seconds: float, seed: int, device: str, start: Path | None = None
+) -> tuple[VideoVAE, dict[str, float]]:
+    """Fits a VideoVAE to a level of the toybox: a skeleton, then `seconds` of training with a cosine schedule.
+
+    start: a codec to go on from instead, with half of the clips from the paired worlds.
+    """
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    vae = VideoVAE(VideoVAEConfig())
-    fit_video_skeleton(vae, sample_scenes(512, frames=17, level=level, generator=generator).render())
+    generator, words = torch.Generator().manual_seed(seed), random.Random(seed)
+    if start is None:
+        vae, before, peak = VideoVAE(VideoVAEConfig()), None, 2.5e-3
+        fit_video_skeleton(vae, sample_scenes(512, frames=17, level=level, generator=generator).render())
+    else:
+        before, peak = load_video_vae(start).to(device), 1.2e-3
+        vae = copy.deepcopy(before).requires_grad_(True).train()
+        for skeleton in (vae.encode_first.project, vae.encode_rest.project):
+            skeleton.requires_grad_(False)
     vae.to(device)
     held_out = held_out_scenes(64, level, device).render()
-    report("skeleton", measure_video(vae, held_out))
+    held_out_worlds = world_clips(64, level, torch.Generator().manual_seed(HELD_OUT_SEED), random.Random(0), 17)
 
+    def measured() -> dict[str, float]:
+        figures = measure_video(vae, held_out)
+        if before is not None:
+            worlds = measure_video(vae, held_out_worlds.to(device))
+            figures |= {f"worlds_{name}": worlds[name] for name in ("psnr_first", "psnr_rest")}
+            with torch.no_grad():
+                figures["latents_moved"] = float((vae.encode(held_out) - before.encode(held_out)).std())
+        return figures
+
+    report("at first", measured())
     weights = [p for p in vae.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, betas=(0.9, 0.99), weight_decay=1e-4)
     began, steps = time.monotonic(), 0
     for progress in until(seconds):
         for group in optimizer.param_groups:
-            group["lr"] = 2.5e-3 * min(1, (steps + 1) / 40) * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-5
-        scenes = sample_scenes(20, frames=9, level=level, generator=generator, device=device)
-        loss = video_losses(vae, scenes.render(), generator)
+            group["lr"] = peak * min(1, (steps + 1) / 40) * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-5
+        ordinary = BATCH if before is None else BATCH // 2
+        video = sample_scenes(ordinary, frames=FRAMES, level=level, generator=generator, device=device).render()
+        kept = None
+        if before is not None:
+            with torch.no_grad():
+                kept = before.encode(video)
+            worlds = world_clips(BATCH - ordinary, level, generator, words, FRAMES)
+            video = torch.cat([video, worlds.to(device)])
+        loss = video_losses(vae, video, generator, kept)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         steps += 1
         if steps % 200 == 0:
-            report(f"{time.monotonic() - began:.0f} s, step {steps}", measure_video(vae, held_out))
-    figures = measure_video(vae, held_out) | {"steps": float(steps), "clips": float(20 * steps)}
+            report(f"{time.monotonic() - began:.0f} s, step {steps}", measured())
+    figures = measured() | {"steps": float(steps), "clips": float(BATCH * steps)}
     report("video codec", figures)
     return vae, figures
 
@@ -238,6 +290,7 @@ def main() -> None:
     parser.add_argument("--audio-channels", type=int, default=16, help="see --audio-table")
     parser.add_argument("--audio-table", action="store_true", help="only measure audio codecs of 8 to 48 channels")
     parser.add_argument("--only", choices=("video", "audio"), help="fit one of the two")
+    parser.add_argument("--start", type=Path, help="video codec to go on from, with the paired worlds")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
@@ -254,8 +307,12 @@ def main() -> None:
         save_audio_vae(path, audio_vae, **facts(figures), sample_rate=str(SAMPLE_RATE), **origin)
         print(f"{path}: {path.stat().st_size} bytes")
     if args.only != "audio":
-        video_vae, figures = fit_video(args.level, args.seconds, args.seed, args.device)
+        video_vae, figures = fit_video(args.level, args.seconds, args.seed, args.device, args.start)
         origin["seconds"] = f"{args.seconds:g}"
+        if args.start is not None:
+            with safe_open(args.start, "pt") as file:
+                before = file.metadata()
+            origin |= {f"before {name}": before[name] for name in ("seconds", "steps", "clips")} | {"worlds": "half"}
         path = args.out / "mini_video_vae.safetensors"
         save_video_vae(path, video_vae, dtype=torch.float16, **facts(figures), frame_rate=f"{FRAME_RATE:g}", **origin)
         print(f"{path}: {path.stat().st_size} bytes")

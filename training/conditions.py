@@ -1,4 +1,5 @@
-"""What a batch is conditioned on beside its text: VideoCanvas patches, and references of pictures, clips and voices.
+"""What a batch is conditioned on beside its text: VideoCanvas patches, references of pictures, clips and voices, and
+what the paired worlds edit.
 
 All rows of a batch have the same kinds of conditions, at the same times, so that their tokens form one tensor; what
 the patches and references show differs from row to row. Everything is rendered and encoded when it is needed.
@@ -13,10 +14,13 @@ from torch import Tensor
 from models.audio_vae import AudioVAE
 from models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, Context
 from models.video_vae import VideoVAE
-from training.toybox import FRAME_SIZE, HOP, Scenes, sample_scenes
+from training.stages import EDIT_GIVEN, LAYOUTS, WORLDS_TOGETHER
+from training.toybox import FRAME_SIZE, HOP, Scenes, sample_scenes, subject_pictures
+from training.worlds import WORLDS, Example
+from training.worlds.example import VIDEO, VOICE, joined
 
-# Shares of the batches. Nothing: text alone, and what the masks give.
-KINDS = {"nothing": 0.5, "patches": 0.26, "references": 0.24}
+# Nothing: text alone, and what the masks give.
+KINDS = ("nothing", "patches", "references", "worlds")
 PATCHES = {1: 0.4, 2: 0.25, 3: 0.15, 4: 0.1, 6: 0.1}  # how many frames a patch is taken from
 # Chance of each reference in a batch of references; one at least is there.
 REFERENCES = {"subject": 0.6, "background": 0.35, "motion": 0.15, "sound": 0.35}
@@ -25,6 +29,7 @@ SMALLEST_PATCH = 0.2  # of the frame's width and height (VideoCanvas, training r
 MOTION_FRAMES = 17
 PACE = 58.0  # pixels per second of what sounds in a voice
 VOICE_LATENTS = 22  # about half a second
+CLIPS_READ = 0.4  # share of the batches whose text encoder sees the clip to edit, which costs a quarter of a step
 SOUND_SAID = 0.5  # chance that a caption with a subject for reference says how it sounds
 
 
@@ -33,7 +38,9 @@ class Conditions:
     """Raw latents and their times, for MMDiT.forward once they are normalised.
 
     references: part of the scene -> its tag, for the caption. media: for each row, tag -> what the text encoder sees
-    (pictures [F, H, W, 3] in 0..1, sounds [1, S]). sound: waveform [B, 1, S] of the target where a voice replaces it.
+    (pictures [F, H, W, 3] in 0..1, sounds [1, S]). sound: waveform [B, 1, S] of the target where it is not the scenes'.
+    clip [B, 3, F, H, W] and captions: the target of a world and its prompts. given: shares of the masks, as GIVEN in
+    training/objective.py; None: the usual ones.
     """
 
     video: list[Context] = field(default_factory=list)
@@ -41,6 +48,9 @@ class Conditions:
     references: dict[str, str] = field(default_factory=dict)
     media: list[dict[str, Tensor]] = field(default_factory=list)
     sound: Tensor | None = None
+    clip: Tensor | None = None
+    captions: list[str] = field(default_factory=list)
+    given: dict[str, float] | None = None
 
 
 def zero_padded_patch(frames: Tensor, generator: torch.Generator) -> Tensor:
@@ -69,12 +79,6 @@ def reference_times(latent_frames: int, before: int) -> list[float]:
 def voice_times(latents: int, frame_rate: float) -> list[float]:
     """Times of a voice's latents, in latent video frames: as if it were heard just before the clip begins."""
     return [((i + 0.5 - latents) / AUDIO_LATENT_RATE * frame_rate - 0.5) / TEMPORAL_SCALE for i in range(latents)]
-
-
-def subject_pictures(scenes: Scenes, generator: torch.Generator) -> Tensor:
-    """The object of each scene in another place, on another background. [B, 3, 1, H, W]"""
-    other = sample_scenes(len(scenes), frames=1, level=scenes.level, generator=generator)
-    return replace(other, shape=scenes.shape, colour=scenes.colour, size=scenes.size).render()
 
 
 def with_other_voices(scenes: Scenes, generator: torch.Generator) -> Scenes:
@@ -109,6 +113,8 @@ class ConditionMaker:
             return self._patches(scenes, chooser, generator)
         if kind == "references":
             return self._references(scenes, chooser, generator)
+        if kind == "worlds":
+            return self._worlds(scenes, chooser, generator)
         return Conditions()
 
     def _patches(self, scenes: Scenes, chooser: random.Random, generator: torch.Generator) -> Conditions:
@@ -154,3 +160,44 @@ class ConditionMaker:
         made.audio.append((latent, voice_times(latent.shape[2], scenes.fps)))
         for row, waveform in zip(made.media, heard, strict=True):
             row[TAGS["sound"]] = waveform
+
+    def _worlds(self, scenes: Scenes, chooser: random.Random, generator: torch.Generator) -> Conditions:
+        """Several worlds of one layout share the batch."""
+        layout = chooser.choices(list(LAYOUTS), list(LAYOUTS.values()))[0]
+        names = [name for name, world in WORLDS.items() if world.layout == layout]
+        # A batch has one set of tags, so worlds with pictures come one at a time.
+        count = 1 if layout == "clip and picture" else min(WORLDS_TOGETHER, len(names), len(scenes))
+        words = random.Random(int(torch.randint(2**31, (), generator=generator)))
+        rows = torch.arange(len(scenes)).tensor_split(count)
+        picked = zip(chooser.sample(names, count), rows, strict=True)
+        made = [WORLDS[name].make(scenes.select(index, scenes.frames), generator, words) for name, index in picked]
+        conditions = self.of_example(joined(made), scenes.fps, pictures_first=chooser.random() < 0.5)
+        if chooser.random() >= CLIPS_READ:
+            for row in conditions.media:
+                row.pop(VIDEO, None)
+        return conditions
+
+    @torch.no_grad()
+    def of_example(self, example: Example, fps: float, *, pictures_first: bool = True) -> Conditions:
+        """An example of a world. pictures_first: references are in the order in which an artist adds them."""
+        media: list[dict[str, Tensor]] = [{} for _ in range(len(example))]
+        given = {example.given: 1.0} if example.given != "nothing" else None
+        shown = dict(example.pictures)
+        if example.source is not None:
+            given = given or EDIT_GIVEN
+            clip = {VIDEO: example.source}
+            shown = {**shown, **clip} if pictures_first else {**clip, **shown}
+        made = Conditions(media=media, sound=example.sound, clip=example.video, captions=example.captions, given=given)
+        after = 0
+        for tag, clip in reversed(shown.items()):
+            latent = self.video_vae.encode(clip)
+            made.video.insert(0, (latent, reference_times(latent.shape[2], after)))
+            after += latent.shape[2]
+            for row, pixels in zip(media, (clip.movedim(1, -1) + 1) / 2, strict=True):
+                row[tag] = pixels
+        if example.voice is not None:
+            latent = self.audio_vae.encode(example.voice)
+            made.audio.append((latent, voice_times(latent.shape[2], fps)))
+            for row, waveform in zip(media, example.voice, strict=True):
+                row[VOICE] = waveform
+        return made

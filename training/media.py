@@ -234,10 +234,13 @@ def train(
     encoder = TextEncoder(replace(words.config, media=True))
     encoder.load_state_dict(words.state_dict(), strict=False)
     encoder.eval().requires_grad_(False)
-    encoder.media = MediaEncoder(encoder.config.dim)
+    if words.media is None:
+        encoder.media = MediaEncoder(encoder.config.dim)
+    else:  # go on from what it has learned, for a sequence of words that has changed a little
+        encoder.media.train().requires_grad_(True)
     start = time.monotonic()
     probe = train_probe(tokenizer, encoder, seconds / 10, chooser)
-    peak = 2e-3
+    peak = 2e-3 if words.media is None else 7e-4
     optimizer = torch.optim.AdamW(encoder.media.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     step, done = 0, 0.0
     while done < 1:

@@ -115,9 +115,19 @@ def given_sound(rows: int, tokens: int, generator: torch.Generator) -> Tensor:
 
 
 def sample_noising(
-    rows: int, frames: int, height: int, width: int, latents: int, model: MMDiT, generator: torch.Generator
+    rows: int,
+    frames: int,
+    height: int,
+    width: int,
+    latents: int,
+    model: MMDiT,
+    generator: torch.Generator,
+    given: dict[str, float] | None = None,
 ) -> tuple[Noising, Tensor]:
-    """Noise levels and masks of a batch, and the route [B] by which its given cells reach the network."""
+    """Noise levels and masks of a batch, and the route [B] by which its given cells reach the network.
+
+    given: shares of the masks, by the names in GIVEN, which has the usual ones.
+    """
     patch, tokens = model.config.video_patch, -(-latents // model.config.audio_patch)
     schedule = choose(SCHEDULES, rows, generator)[:, None]
     shared, wave, ordered, foley = (schedule == i for i in range(len(SCHEDULES)))
@@ -134,7 +144,8 @@ def sample_noising(
     independent = random_sigma(rows, 1, generator=generator)
     audio = torch.where(wave, wave_sigma(clock, sound + lag, delay), torch.where(ordered, independent, one))
 
-    kind = choose(GIVEN, rows, generator) if frames > 1 else torch.zeros(rows, dtype=torch.long)
+    shares = {name: (GIVEN if given is None else given).get(name, 0.0) for name in GIVEN}
+    kind = choose(shares, rows, generator) if frames > 1 else torch.zeros(rows, dtype=torch.long)
     kind = torch.where(foley[:, 0], 0, kind)
     heard = given_sound(rows, tokens, generator) & ~foley & (frames > 1)
     audio = audio.expand(-1, tokens).masked_fill(heard, 0.0)
@@ -170,19 +181,20 @@ def flow_matching_loss(
     pooled: Tensor,
     *,
     generator: torch.Generator,
+    given: dict[str, float] | None = None,
     **context,
 ) -> tuple[Tensor, Tensor]:
     """Losses (video, audio) of one batch of normalised clean latents [B, C, T, H, W] and [B, Ca, L] (eq. 6).
 
-    video None trains text to audio. context: `video_context`, `audio_context`, `cross_modal` of MMDiT.forward. `model`
-    may be wrapped for data-parallel training.
+    video None trains text to audio. given: see `sample_noising`. context: `video_context`, `audio_context`,
+    `cross_modal` of MMDiT.forward. `model` may be wrapped for data-parallel training.
     """
     network: MMDiT = getattr(model, "module", model)
     rows, latents = audio.shape[0], audio.shape[-1]
     frames, height, width = (
         video.shape[2:] if video is not None else (1, network.config.video_patch, network.config.video_patch)
     )
-    noising, _ = sample_noising(rows, frames, height, width, latents, network, generator)
+    noising, _ = sample_noising(rows, frames, height, width, latents, network, generator, given)
 
     def to_device(x: Tensor) -> Tensor:
         return x.to(audio.device)

@@ -202,6 +202,16 @@ class Scenes:
 
     def render(self) -> Tensor:
         """Video [B, 3, F, 64, 64] in [-1, 1], anti-aliased."""
+        background = self._background()
+        return torch.addcmul(background, self.coverage(), self.paint() - background)
+
+    def paint(self) -> Tensor:
+        """Colour of each shape [B, 3, 1, 1, 1] in [-1, 1]."""
+        colours = tuple(colour.rgb for colour in self.level.colours.values())
+        return _rgb(colours, self.device)[self.colour][:, :, None, None, None]
+
+    def coverage(self) -> Tensor:
+        """How much of each pixel the shape covers, [B, 1, F, 64, 64] in [0, 1]."""
         batch, frames = len(self), self.frames
         sprites, patch = _sprites(tuple(self.level.shapes.values()), tuple(self.level.sizes.values()), str(self.device))
         margin = patch // 2 - math.floor(min(self.level.sizes.values()))
@@ -213,7 +223,7 @@ class Scenes:
         which = (self.shape * len(self.level.sizes) + self.size)[:, None]
         which = (which * SUBPIXELS + subpixel[..., 1]) * SUBPIXELS + subpixel[..., 0]
 
-        # Paste each sprite's coverage into an empty frame, then mix shape and background once.
+        # Paste each sprite's coverage into an empty frame.
         corner = corner + margin - patch // 2
         step = torch.arange(patch, device=self.device)
         offsets = (step[:, None] * side + step).flatten()
@@ -221,11 +231,7 @@ class Scenes:
         coverage = torch.zeros(batch, frames, side * side, device=self.device)
         coverage.scatter_(2, place, sprites[which.flatten()].view(batch, frames, -1))
         coverage = coverage.view(batch, 1, frames, side, side)
-        coverage = coverage[..., margin : margin + FRAME_SIZE, margin : margin + FRAME_SIZE]
-
-        background = self._background()
-        paint = _rgb(tuple(colour.rgb for colour in self.level.colours.values()), self.device)[self.colour]
-        return torch.addcmul(background, coverage, paint[:, :, None, None, None] - background)
+        return coverage[..., margin : margin + FRAME_SIZE, margin : margin + FRAME_SIZE]
 
     def background_picture(self) -> Tensor:
         """The empty box [B, 3, 1, 64, 64] in [-1, 1]."""
@@ -328,6 +334,12 @@ def sample_scenes(
         frames=frames,
         fps=fps,
     )
+
+
+def subject_pictures(scenes: Scenes, generator: torch.Generator) -> Tensor:
+    """The object of each scene in another place, on another background. [B, 3, 1, 64, 64] in [-1, 1]"""
+    other = sample_scenes(len(scenes), frames=1, level=scenes.level, generator=generator)
+    return replace(other, shape=scenes.shape, colour=scenes.colour, size=scenes.size).render()
 
 
 def _indices(value: Any, names: tuple[str, ...], attribute: str, batch: int, device: torch.device) -> Tensor:

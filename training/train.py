@@ -12,7 +12,6 @@ import random
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -28,28 +27,11 @@ from training.data import Clips, load_or_encode
 from training.media import encode_batch
 from training.objective import flow_matching_loss, latents_of
 from training.optim import build_optimizers
+from training.preview import Preview
+from training.stages import ROWS, STAGES, Stage
 
-
-class Stage(NamedTuple):
-    """Up to a share of the curriculum: how long the clips are, and what they are conditioned on beside text and masks.
-
-    lengths: latent frames -> share of the batches (0: sound without a picture); kinds: see training/conditions.py.
-    """
-
-    until: float
-    lengths: dict[int, float]
-    kinds: dict[str, float]
-
-
-# In the order of SkyReels-V4 table 1: pictures and short clips, clips, then patches and references as well.
-STAGES = (
-    Stage(0.08, {1: 0.15, 3: 0.80, 0: 0.05}, {"nothing": 1.0}),
-    Stage(0.45, {1: 0.05, 5: 0.91, 0: 0.04}, {"nothing": 1.0}),
-    Stage(1.00, {1: 0.05, 5: 0.62, 9: 0.30, 0: 0.03}, {"nothing": 0.5, "patches": 0.26, "references": 0.24}),
-)
-ROWS = {0: 48, 1: 64, 3: 32, 5: 20, 9: 11}  # per rank: about the same time for a batch of every length
 TEXT_DROP = 0.1  # rows without a prompt, for classifier-free guidance
-ISOLATED = 0.06  # batches whose branches do not see each other, for guidance on how they agree
+NO_MASKS = {"nothing": 1.0}
 WARMUP_STEPS = 50
 HOLD = 0.45  # of the time at full learning rate, then linear to LAST_RATE
 LAST_RATE = 0.02
@@ -59,12 +41,17 @@ CLIP_NORM = 1.5
 
 @dataclass
 class Settings:
-    """What determines a run. start: weights of another run to begin with; done: share of the curriculum they had."""
+    """What determines a run. start: weights of another run to begin with; done: share of the curriculum they had.
+
+    rows: how many to train on, instead of for so many minutes: then the seed determines the weights.
+    """
 
     out: Path
     start: Path = Path()
     done: float = 0.0
     minutes: float = 90.0
+    rows: int = 0
+    preview_minutes: float = 15.0
     level: str = "easy"
     clips: int = 24_000
     frames: int = 33
@@ -151,7 +138,9 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """Share of the minutes that are used up, by the clock that all ranks agree on."""
+        """Share of the rows, or of the minutes by the clock that all ranks agree on, that are used up."""
+        if self.settings.rows:
+            return min(1.0, self.rows / self.settings.rows)
         return min(1.0, self.clock / (60 * self.settings.minutes))
 
     @property
@@ -164,12 +153,16 @@ class Trainer:
         device, data, stage = self.settings.device, self.clips.tensors, self.stage
         frames = chooser.choices(list(stage.lengths), list(stage.lengths.values()))[0]
         kind = chooser.choices(list(stage.kinds), list(stage.kinds.values()))[0] if frames else "nothing"
+        if frames == 1 and kind == "worlds":
+            kind = "nothing"  # edits are of clips
         index = torch.randint(len(self.clips), (ROWS[frames],), generator=generator)
         sound = latents_of(frames or chooser.choice((5, 9)))
         scenes = self.clips.scenes.select(index, TEMPORAL_SCALE * ((frames or 5) - 1) + 1)
         conditions = self.conditions.make(kind, scenes, chooser, generator)
         words = random.Random(int(torch.randint(2**31, (), generator=generator)))
-        captions = [self._caption(scenes.attributes(row), conditions, words) for row in range(len(index))]
+        captions = conditions.captions or [
+            self._caption(scenes.attributes(row), conditions, words) for row in range(len(index))
+        ]
         dropped = torch.rand(len(index), generator=generator) < TEXT_DROP
         text, pooled = encode_batch(
             self.tokenizer,
@@ -177,17 +170,21 @@ class Trainer:
             ["" if drop else caption for drop, caption in zip(dropped, captions, strict=True)],
             [{} if drop else media for drop, media in zip(dropped, conditions.media or [{}] * len(index), strict=True)],
         )
-        audio = data["audio"][index, :, :sound]
-        if conditions.sound is not None:
-            audio = self.conditions.audio_vae.encode(conditions.sound)[..., :sound]
+        video, audio = data["video"][index, :, :frames], data["audio"][index, :, :sound]
+        with torch.no_grad():
+            if conditions.clip is not None:
+                video = self.conditions.video_vae.encode(conditions.clip)
+            if conditions.sound is not None:
+                audio = self.conditions.audio_vae.encode(conditions.sound)[..., :sound]
         return {
-            "video": self.normalised("video", data["video"][index, :, :frames]) if frames else None,
+            "video": self.normalised("video", video) if frames else None,
             "audio": self.normalised("audio", audio),
             "text": text.to(device),
             "pooled": pooled.to(device),
             "video_context": [(self.normalised("video", latent), times) for latent, times in conditions.video],
             "audio_context": [(self.normalised("audio", latent), times) for latent, times in conditions.audio],
-            "cross_modal": chooser.random() >= ISOLATED,
+            "cross_modal": chooser.random() >= stage.isolated,
+            "given": conditions.given if stage.masks else NO_MASKS,
         }
 
     def normalised(self, stream: str, latent: Tensor) -> Tensor:
@@ -282,7 +279,11 @@ class Trainer:
 
 
 def train(settings: Settings, save_every: float = 60.0, report_every: float = 20.0) -> Trainer:
-    """Runs (or goes on with) a training until its minutes are used up."""
+    """Runs (or goes on with) a training until its minutes are used up.
+
+    Beside the checkpoint it writes log.jsonl (losses, and how much of each edit is left to do) and pictures of what the
+    averaged weights make of every world.
+    """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1:
         dist.init_process_group("nccl" if settings.device == "cuda" else "gloo")
@@ -299,7 +300,9 @@ def train(settings: Settings, save_every: float = 60.0, report_every: float = 20
         parameters = sum(p.numel() for p in trainer.model.parameters()) / 1e6
         start = f"resumed at step {trainer.step}" if resumed else "new run"
         print(f"{start}, {parameters:.2f} M parameters, {world} rank(s)", flush=True)
+    preview = Preview(settings.weights) if rank == 0 and settings.preview_minutes else None
     saved = reported = time.monotonic()
+    looked = -1
     while True:
         if trainer.step % 10 == 0:
             trainer.agree_on_clock()
@@ -311,7 +314,12 @@ def train(settings: Settings, save_every: float = 60.0, report_every: float = 20
             reported = now
             entry = {"seconds": round(trainer.seconds), "step": trainer.step, "rows": trainer.rows, **trainer.smooth}
             trainer.log.append(entry)
-            print(json.dumps({k: round(v, 4) for k, v in entry.items()}), flush=True)
+            write_log(settings.out, {k: round(v, 4) for k, v in entry.items()})
+        if preview and (part := int(trainer.seconds / 60 // settings.preview_minutes)) > looked:
+            looked = part
+            sheet, left = preview(trainer.average)
+            sheet.save(settings.out / f"step_{trainer.step}.png")
+            write_log(settings.out, {"step": trainer.step, "left": left})
         if trainer.step % 100 == 0 and now - saved > save_every:
             saved = now
             trainer.save()
@@ -319,6 +327,13 @@ def train(settings: Settings, save_every: float = 60.0, report_every: float = 20
     if world > 1:
         dist.destroy_process_group()
     return trainer
+
+
+def write_log(folder: Path, entry: dict) -> None:
+    line = json.dumps(entry)
+    print(line, flush=True)
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
 
 
 def main() -> None:
