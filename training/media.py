@@ -275,6 +275,8 @@ def main() -> None:
     tokenizer, words = load_text_encoder(arguments.weights)
     with safe_open(arguments.weights, framework="pt") as file:
         before = {name: fact for name, fact in file.metadata().items() if name not in ("architecture", "vocabulary")}
+    if words.media is not None:
+        before["media_training_before"] = before["media_training"]
     encoder, facts = train(tokenizer, words, arguments.seconds, seed=arguments.seed)
     path = arguments.out or arguments.weights
     save_text_encoder(path, tokenizer, encoder, **(before | facts))
