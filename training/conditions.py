@@ -14,7 +14,7 @@ from torch import Tensor
 from models.audio_vae import AudioVAE
 from models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, Context
 from models.video_vae import VideoVAE
-from training.stages import EDIT_GIVEN, LAYOUTS, WORLDS_TOGETHER
+from training.stages import EDIT_GIVEN, LAYOUTS, OFTEN, WORLDS_TOGETHER
 from training.toybox import FRAME_SIZE, HOP, Scenes, sample_scenes, subject_pictures
 from training.worlds import WORLDS, Example
 from training.worlds.example import VIDEO, VOICE, joined
@@ -169,7 +169,9 @@ class ConditionMaker:
         count = 1 if layout == "clip and picture" else min(WORLDS_TOGETHER, len(names), len(scenes))
         words = random.Random(int(torch.randint(2**31, (), generator=generator)))
         rows = torch.arange(len(scenes)).tensor_split(count)
-        picked = zip(chooser.sample(names, count), rows, strict=True)
+        # Weighted, without repeats: those with the largest of random numbers to the power of 1 / weight.
+        names.sort(key=lambda name: chooser.random() ** (1 / OFTEN.get(name, 1.0)), reverse=True)
+        picked = zip(names[:count], rows, strict=True)
         made = [WORLDS[name].make(scenes.select(index, scenes.frames), generator, words) for name, index in picked]
         conditions = self.of_example(joined(made), scenes.fps, pictures_first=chooser.random() < 0.5)
         if chooser.random() >= CLIPS_READ:

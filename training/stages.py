@@ -44,13 +44,17 @@ STAGES = (
     Stage(
         "worlds",
         1.00,
-        {0: 0.02, 1: 0.02, 5: 0.76, 9: 0.20},
-        {"nothing": 0.25, "patches": 0.10, "references": 0.08, "worlds": 0.57},
+        {0: 0.02, 1: 0.02, 5: 0.80, 9: 0.16},
+        {"nothing": 0.19, "patches": 0.08, "references": 0.07, "worlds": 0.66},
     ),
 )
 ROWS = {0: 48, 1: 64, 3: 32, 5: 20, 9: 11}  # of a batch, per rank: about the same time for every length
 # Shares of the batches of worlds, by layout, and how many worlds of a layout share a batch.
-LAYOUTS = {"clip": 0.58, "clip and picture": 0.14, "first frame and clip": 0.05, "voice": 0.05, "words": 0.18}
+LAYOUTS = {"clip": 0.60, "clip and picture": 0.12, "first frame and clip": 0.08, "voice": 0.04, "words": 0.16}
 WORLDS_TOGETHER = 5
+# How much more often than others a world is drawn: what is learned late gets more, what is learned at once less.
+OFTEN = {"add": 2.0, "delete subject": 2.0, "replace subject": 2.0, "shape": 2.0, "texture": 1.5}
+OFTEN |= {"tilt": 2.0, "pan right": 2.0, "pan left": 2.0, "zoom in": 2.0, "blocks": 1.5, "night": 1.5}
+OFTEN |= {"paper cut": 0.6, "background": 0.7, "watermark": 0.8, "subtitle": 0.8}
 # What of a world's clip is given by a mask beside its instruction, where it has a clip to edit.
 EDIT_GIVEN = {"nothing": 0.86, "first": 0.05, "prefix": 0.05, "outside a box": 0.04}
