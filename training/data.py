@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.audio_vae import AudioVAE, load_audio_vae
 from models.video_vae import VideoVAE, load_video_vae
+from training.curation.rendered import check_rendered
 from training.toybox import ATTRIBUTES, LEVELS, Scenes, sample_scenes
 
 CHUNK = 64  # clips rendered at once
@@ -60,7 +61,10 @@ def encode_clips(
     seed: int,
     report=print,
 ) -> None:
-    """Renders and encodes `clips` clips (rounded up to whole chunks); writes the cache aside, then renames it."""
+    """Renders and encodes `clips` clips (rounded up to whole chunks); writes the cache aside, then renames it.
+
+    ValueError if the first chunk is not fit to learn from: black, silent, frozen, doubled or out of sync.
+    """
     generator = torch.Generator().manual_seed(seed)
     parts: dict[str, list[Tensor]] = {}
 
@@ -69,9 +73,12 @@ def encode_clips(
 
     for done in range(0, clips, CHUNK):
         scenes = sample_scenes(CHUNK, frames=frames, level=level, generator=generator)
-        video = scenes.render()
+        video, sound = scenes.render(), scenes.sound()
+        # A broken world is noticed before hours of training.
+        if not done and frames > 1 and (problems := check_rendered(video, sound, scenes.fps)):
+            raise ValueError(f"the world is not fit to learn from: {'; '.join(problems)}")
         keep("video", video_vae.encode(video).half())
-        keep("audio", audio_vae.encode(scenes.sound()).half())
+        keep("audio", audio_vae.encode(sound).half())
         for field in dataclasses.fields(scenes):
             value = getattr(scenes, field.name)
             if isinstance(value, Tensor):
