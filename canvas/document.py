@@ -142,6 +142,10 @@ class Media(Model):
         # the small number keeps a time that rounding has put just before a frame from showing the frame before
         return 0 if self.fps is None else math.floor(seconds * self.fps + 1e-6)
 
+    def frames_at(self, fps: float) -> int:
+        """How many frames a clip lasts at another rate."""
+        return bisect_left(range(MAX_FRAMES), self.frames or 1, key=lambda frame: self.frame_at(frame / fps))
+
     @model_validator(mode="after")
     def _check(self) -> "Media":
         for field in type(self).model_fields:

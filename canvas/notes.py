@@ -75,12 +75,13 @@ class Reach:
 
 
 def notes_of(canvas: Canvas, video: VideoGrid, audio: AudioGrid, findings: Findings) -> Iterator[Note]:
-    """Notes on placements, regions and sounds, in the order of the document."""
+    """Notes on placements, regions, sounds and references, in the order of the document."""
     for index, placement in enumerate(canvas.document.placements):
         yield from _of_placement(canvas, video, findings, index, placement)
     for index in range(len(canvas.document.regions)):
         yield from _of_region(canvas, video, audio, findings, index)
     yield from _of_sounds(canvas, audio)
+    yield from _of_references(canvas, video)
 
 
 def _of_placement(
@@ -165,6 +166,37 @@ def _of_sounds(canvas: Canvas, audio: AudioGrid) -> Iterator[Note]:
         seconds = heard.get(sound.id, 0) / rate
         if sound.duration - seconds > 2 / rate:
             yield Note("info", f"{name} goes on past the end: {seconds:.3f} s of its {sound.duration:.3f} s are heard.")
+
+
+def _of_references(canvas: Canvas, grid: VideoGrid) -> Iterator[Note]:
+    document = canvas.document
+    for reference in document.references:
+        media, name = document.media[reference.media], f"'{reference.tag}'"
+        if media.kind != "sound" and None not in (media.width, media.height):
+            if media.width * document.height != media.height * document.width:
+                yield Note(
+                    "info",
+                    f"{name} is {media.width}x{media.height} pixels, the canvas {document.width}x{document.height}: the "
+                    "model sees it with black bars.",
+                )
+        if media.kind != "clip" or media.frames is None:
+            continue
+        if media.fps not in (None, document.fps):
+            yield Note("info", f"{name} has {media.fps:g} fps, the canvas {document.fps:g}: it is resampled by time.")
+        frames = media.frames_at(document.fps)
+        seen = frames - (frames - 1) % grid.temporal
+        if seen != frames:
+            yield Note(
+                "info",
+                f"{name} lasts {frames} frames of the canvas: the model sees the first {seen}, which fill whole latent "
+                "frames.",
+            )
+        if seen != document.frames:
+            yield Note(
+                "info",
+                f"{name} lasts {seen} frames, the canvas {document.frames}. To edit it ('remove the logo from "
+                f"{reference.tag}'), make both equally long.",
+            )
 
 
 # --- words

@@ -8,7 +8,6 @@ Encoding is remembered by content: after one patch has moved, one patch is encod
 import hashlib
 import math
 import weakref
-from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from ..canvas.canvas import Canvas
 from ..canvas.compile import Patch, Plan
-from ..canvas.document import MAX_FRAMES, Box, Placement, Reference, Sound
+from ..canvas.document import Box, Placement, Reference, Sound
 from ..canvas.grid import AudioGrid, VideoGrid
 from ..canvas.pixels import Pixels
 from ..canvas.sound import mix
@@ -357,7 +356,7 @@ def alone(canvas: Canvas, reference: Reference, temporal: int) -> Canvas:
     else:
         frames = 1
         if facts.kind == "clip":
-            count = bisect_left(range(MAX_FRAMES), facts.frames, key=lambda f: facts.frame_at(f / document.fps))
+            count = facts.frames_at(document.fps)
             frames = count - (count - 1) % temporal
         frame = Box(x=0, y=0, width=document.width, height=document.height)
         placement = Placement(id=reference.tag, media=reference.media, frame=0, frames=frames, box=frame, fit="contain")

@@ -14,6 +14,8 @@ FILES = (
     "red_circle.mkv", "green_square.mkv", "blue_triangle.mkv",
     "yellow_square.png", "magenta_triangle.png", "white_circle.png", "navy_background.png", "maroon_background.png",
     "high_buzz.flac",
+    "red_circle_logo.mkv", "red_circle_subtitle.mkv", "red_circle_watermark.mkv", "red_circle_yellow_square.mkv",
+    "talking_face.mkv", "shrinking_square.mkv", "face.png", "low_voice.flac",
 )  # fmt: skip
 
 

@@ -8,21 +8,33 @@ from skycanvas.nodes.example import EXAMPLES, FILES, SkyCanvasExample, decode
 
 from benchmarks import examples as made
 
+CLIPS, PICTURES, VOICES = made.clips(), made.pictures(), made.voices()
+
 
 def test_the_node_offers_every_file_and_no_other():
     assert sorted(FILES) == sorted(path.name for path in EXAMPLES.iterdir())
-    assert sum(path.stat().st_size for path in EXAMPLES.iterdir()) < 300_000
+    assert sum(path.stat().st_size for path in EXAMPLES.iterdir()) < 400_000
+    drawn = [f"{n}.mkv" for n in CLIPS] + [f"{n}.png" for n in PICTURES] + [f"{n}.flac" for n in VOICES]
+    assert sorted(FILES) == sorted(drawn)
 
 
-@pytest.mark.parametrize("name", made.CLIPS)
-def test_clip_is_the_scene_without_loss(name):
-    scene = made.scene(**made.CLIPS[name])
+def test_choices_of_saved_workflows_keep_their_place():
+    """An example that an older workflow names may be followed by others, and by nothing else."""
+    first = ["red_circle.mkv", "green_square.mkv", "blue_triangle.mkv", "yellow_square.png", "magenta_triangle.png"]
+    first += ["white_circle.png", "navy_background.png", "maroon_background.png", "high_buzz.flac"]
+    assert list(FILES[: len(first)]) == first
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_clip_is_what_is_drawn_without_loss(name):
+    clip, seconds = CLIPS[name], CLIPS[name].video.shape[2] / 16
     images, audio, mask, frame_rate = SkyCanvasExample.execute(f"{name}.mkv").result
-    assert torch.equal((images * 255).round().byte(), torch.from_numpy(made.pixels(scene.render())))
-    assert torch.equal((mask * 255).round().byte(), torch.from_numpy(made.mask(scene)))
-    assert torch.equal((audio["waveform"] * 32768).short()[0], torch.from_numpy(made.pcm(scene)))
+    assert torch.equal((images * 255).round().byte(), torch.from_numpy(made.pixels(clip.video)))
+    assert torch.equal((mask * 255).round().byte(), torch.from_numpy(made.pixels(clip.mask)[..., 0]))
+    assert torch.equal((audio["waveform"] * 32768).short()[0], torch.from_numpy(made.pcm(clip.sound, seconds)))
     assert (audio["sample_rate"], frame_rate) == (44100, 16.0)
-    assert audio["waveform"].shape == (1, 1, round(len(images) / 16 * 44100)) and audio["waveform"].abs().max() > 0.1
+    assert audio["waveform"].shape == (1, 1, round(seconds * 44100))
+    assert (audio["waveform"].abs().max() > 0.1) == (name != "shrinking_square")
 
 
 @pytest.mark.parametrize("name", made.CLIPS)
@@ -35,6 +47,30 @@ def test_mask_is_how_much_of_a_pixel_the_object_covers(name):
     assert ((background[0] + mask[..., None] * (paint[0] - background[0])) - images).abs().max() < 1.5 / 255
 
 
+@pytest.mark.parametrize("name", ["logo", "subtitle", "watermark", "yellow_square"])
+def test_what_lies_over_the_red_circle_leaves_most_of_its_clip_alone(name):
+    """So that the clip without it is known."""
+    plain, _, mask, _ = SkyCanvasExample.execute("red_circle.mkv").result
+    images, _, also, _ = SkyCanvasExample.execute(f"red_circle_{name}.mkv").result
+    changed = (images != plain).any(-1).float().mean((1, 2))
+    assert torch.equal(mask, also) and 0.005 < changed.min() and changed.max() < 0.4
+
+
+def test_mouth_is_open_while_the_voice_is_heard():
+    images, audio, mask, _ = SkyCanvasExample.execute("talking_face.mkv").result
+    dark = ((images.amax(-1) < 0.15) & (mask == 1)).sum((1, 2)).float()
+    frames = audio["waveform"][0, 0, : 16 * 2756].view(16, 2756).abs().amax(1)
+    assert torch.corrcoef(torch.stack([dark[:16], frames]))[0, 1] > 0.7
+    ((still,), *_) = SkyCanvasExample.execute("face.png").result
+    assert (still.amax(-1) < 0.15).sum() < dark.max() - 50  # its mouth is closed
+
+
+def test_square_shrinks():
+    _, _, mask, _ = SkyCanvasExample.execute("shrinking_square.mkv").result
+    areas = mask.sum((1, 2))
+    assert (areas.diff() < 0).all() and areas[-1] < 0.1 * areas[0]
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".png")])
 def test_picture(name):
     images, audio, mask, frame_rate = SkyCanvasExample.execute(name).result
@@ -43,11 +79,13 @@ def test_picture(name):
         assert isinstance(missing, ExecutionBlocker) and name in missing.message
 
 
-def test_voice():
-    images, audio, mask, frame_rate = SkyCanvasExample.execute("high_buzz.flac").result
+@pytest.mark.parametrize("name", VOICES)
+def test_voice(name):
+    images, audio, mask, frame_rate = SkyCanvasExample.execute(f"{name}.flac").result
     assert audio["sample_rate"] == 44100 and audio["waveform"].shape == (1, 1, 22050)
+    assert torch.equal((audio["waveform"] * 32768).short()[0], torch.from_numpy(made.pcm(VOICES[name], 0.5)))
     assert audio["waveform"].abs().max() > 0.1
-    assert images.message == "high_buzz.flac has no images: choose another example"
+    assert images.message == f"{name}.flac has no images: choose another example"
     assert mask.message and frame_rate.message
 
 

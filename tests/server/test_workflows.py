@@ -15,7 +15,8 @@ TITLE = 30  # pixels of a node's title bar, above its position
 PICTURES, SOUND = {"video"}, {"audio"}
 STREAMS = {"text_to_image": PICTURES, "text_to_audio": SOUND}  # all others have both
 TASKS = [name for name in workflow_names() if not name.startswith("text_to_")]
-CANVASES = [name for name in TASKS if name != "long_extension"]
+NO_CANVAS = {"long_extension", "sound_layers", "two_shots"}
+CANVASES = [name for name in TASKS if name not in NO_CANVAS]
 FRAMES = {"seamless_loop": 25, "long_extension": 201}  # where the result is longer than a latent
 SAMPLERS = ("KSampler", "SkyCanvasSampler", "BasicScheduler", "SkyCanvasExtend")
 NOT_IN_A_WORKFLOW = {
@@ -40,6 +41,8 @@ GIVEN_FRAMES = {
     "keep_picture_remake_sound": [(frame, "red_circle.mkv", frame) for frame in range(17)],
     "wave_sampler": [(0, "white_circle.png", 0)],
     "wave_sampler_advanced": [(0, "white_circle.png", 0)],
+    "effect_reference": [(0, "white_circle.png", 0)],
+    "talking_face": [(0, "face.png", 0)],
 }
 # name: the example whose sound is given from the start, as long as it is
 GIVEN_SOUNDS = {
@@ -50,6 +53,14 @@ GIVEN_SOUNDS = {
     "keep_sound_remake_picture": "red_circle.mkv",
     "seamless_loop": "green_square.mkv",
     "long_extension": "blue_triangle.mkv",
+    "remove_overlay": "red_circle.mkv",
+    "add_subject": "red_circle.mkv",
+    "remove_subject": "red_circle.mkv",
+    "edit_background": "red_circle.mkv",
+    "style_transfer": "red_circle.mkv",
+    "camera_control": "green_square.mkv",
+    "scene_attributes": "red_circle.mkv",
+    "background_video_reference": "red_circle.mkv",
 }
 # Elsewhere it may be that the object reaches no wall, and makes no sound.
 BOUNCES = {*GIVEN_SOUNDS, "keep_picture_remake_sound", *(name for name in workflow_names() if name not in TASKS)}
@@ -174,6 +185,19 @@ def test_conversion_agrees_with_comfy_cli(object_info, prompt_of, name):
     assert plain(convert_ui_to_api(read_workflow(name), object_info)) == plain(prompt_of(name))
 
 
+def test_reference_clips_are_as_long_as_the_canvas(prompt_of):
+    """An instruction edits frame by frame: Mini has learnt no other lengths together."""
+    found = 0
+    for prompt in map(prompt_of, CANVASES):
+        (canvas,) = [node["inputs"] for node in prompt.values() if node["class_type"] == "SkyCanvasNew"]
+        for node in prompt.values():
+            if node["class_type"] == "SkyCanvasReferenceClip":
+                example = prompt[node["inputs"]["images"][0]]["inputs"]["example"]
+                assert len(frames_of(ROOT / "example_media" / example)) == canvas["length"]
+                found += 1
+    assert found
+
+
 # --- from end to end
 
 
@@ -182,6 +206,9 @@ def test_workflow_runs_as_shipped(server, run, prompt_of, name):
     prompt = prompt_of(name)
     result = run(prompt)
     assert (result.end, result.error) == ("success", "")
+    for key, node in prompt.items():
+        if node["class_type"] == "SkyCanvasPrompt":
+            assert result.texts[key] == "All words are known."
     (path,) = result.files(server)
     inputs = {node["class_type"]: node["inputs"] for node in prompt.values()}
     steps = next(inputs[kind]["steps"] for kind in SAMPLERS if kind in inputs)

@@ -357,6 +357,23 @@ def test_concat_routing_takes_the_slot_of_the_frame(canvas):
             ["info: 'sound_1' goes on past the end: 0.562 s of its 1.000 s are heard."],
             id="sound past the end",
         ),
+        pytest.param(
+            lambda c: c.reference(CLIP[:17], kind="clip", fps=16.0),
+            [],
+            id="clip to edit",
+        ),
+        pytest.param(
+            lambda c: c.reference(CLIP[:15, :, :24], kind="clip", fps=8.0),
+            [
+                "info: '@video_1' is 24x32 pixels, the canvas 32x32: the model sees it with black bars.",
+                "info: '@video_1' has 8 fps, the canvas 16: it is resampled by time.",
+                "info: '@video_1' lasts 30 frames of the canvas: the model sees the first 29, which fill whole latent "
+                "frames.",
+                "info: '@video_1' lasts 29 frames, the canvas 17. To edit it ('remove the logo from @video_1'), make "
+                "both equally long.",
+            ],
+            id="clip of another size, rate and length",
+        ),
     ],
 )
 def test_notes(canvas, build, expected):
