@@ -227,7 +227,7 @@ def _picture(said: dict[str, str], references: Mapping[str, str], pick: Pick) ->
     if "background" in references:
         background = brief = pick(_BACKGROUND_REFERENCES).format(references["background"])
     elif ground:
-        background = _with_article(pick(_BACKGROUNDS if "background" in said else _NAMED_BACKGROUNDS).format(ground))
+        background = with_article(pick(_BACKGROUNDS if "background" in said else _NAMED_BACKGROUNDS).format(ground))
     style = pick(("sentence",) * 4 + ("background first", "tags"))
     if style == "tags":
         parts = [part for part in (subject, motion, brief) if part]
@@ -259,8 +259,8 @@ def _subject(said: dict[str, str], speed_adjective: str, pick: Pick) -> str:
     size = _say(said, "size", pick) if "size" in said else ""
     article = pick(("a ",) * 4 + ("the ", "one ", ""))
     if colour and pick((False,) * 9 + (True,)):
-        return _with_article(article + " ".join(filter(None, (speed_adjective, size, noun, "in", colour))))
-    return _with_article(article + " ".join(filter(None, (speed_adjective, size, colour, noun))))
+        return with_article(article + " ".join(filter(None, (speed_adjective, size, noun, "in", colour))))
+    return with_article(article + " ".join(filter(None, (speed_adjective, size, colour, noun))))
 
 
 def _sound(said: dict[str, str], references: Mapping[str, str], pick: Pick) -> str:
@@ -278,6 +278,6 @@ def _say(said: dict[str, str], name: str, pick: Pick) -> str:
     return pick(SYNONYMS[name][said[name]])
 
 
-def _with_article(phrase: str) -> str:
+def with_article(phrase: str) -> str:
     """Turns `a orange ball` into `an orange ball`, anywhere in the phrase."""
     return re.sub(r"\ba (?=[aeiou])", "an ", phrase)

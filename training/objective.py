@@ -126,8 +126,10 @@ def sample_noising(
 ) -> tuple[Noising, Tensor]:
     """Noise levels and masks of a batch, and the route [B] by which its given cells reach the network.
 
-    given: shares of the masks, by the names in GIVEN, which has the usual ones.
+    given: shares of the masks, by the names in GIVEN, which has the usual ones; ValueError for another name.
     """
+    if unknown := (given or {}).keys() - GIVEN.keys():
+        raise ValueError(f"mask {unknown.pop()!r} is not known: use {', '.join(GIVEN)}")
     patch, tokens = model.config.video_patch, -(-latents // model.config.audio_patch)
     schedule = choose(SCHEDULES, rows, generator)[:, None]
     shared, wave, ordered, foley = (schedule == i for i in range(len(SCHEDULES)))

@@ -45,8 +45,6 @@ STATED = {
     "shape": ("shape",),
     "background": ("background",),
     "motion": ("background",),
-    "bgm": ("shape", "colour", "background"),
-    "singing": ("shape", "colour", "background"),
 }
 STAY = 4.0  # weight of captions staying what they were, where an encoder goes on from another one
 STRAY_WORD = "quux"  # stands for any word that is not in the vocabulary
@@ -177,7 +175,6 @@ class Instructions:
             which += [list(WORLDS).index(name)] * size
             for attribute, classes in stated.items():
                 said = attribute in STATED.get(name, ()) and example.scenes is not None
-                # The values of the easy world come first in ATTRIBUTES of shape and background, but not of colour.
                 names = [example.scenes.attributes(i)[attribute] if said else "" for i in range(size)]
                 classes += [1 + ATTRIBUTES[attribute].index(value) if value else -1 for value in names]
         return first, second, torch.tensor(which), {name: torch.tensor(rows) for name, rows in stated.items()}

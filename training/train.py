@@ -146,7 +146,7 @@ class Trainer:
     @property
     def stage(self) -> Stage:
         place = self.settings.done + (1 - self.settings.done) * self.progress
-        return next(stage for stage in STAGES if place <= stage.until)
+        return next((stage for stage in STAGES if place < stage.until), STAGES[-1])
 
     def batch(self, generator: torch.Generator, chooser: random.Random) -> dict:
         """Clean latents, text and context of one batch. All ranks draw the same kind of batch."""

@@ -117,11 +117,12 @@ def test_unknown_attributes_are_refused_with_the_allowed_ones(attributes, messag
 
 def test_vocabulary_covers_what_later_prompts_need():
     words = vocabulary()
-    assert 150 <= len(words) <= 250
+    assert 150 <= len(words) <= 300
     assert len(set(words)) == len(words)
     tags = "@image_1 @image_4 @video_2 @audio_0 <dialogue> </dialogue> <singing> </singing> <bgm> </bgm> <text> </text>"
     edits = "make remove add change replace turn keep the to into with from star orange cyan purple striped gradient"
-    assert set(split_words(f"{tags} {edits}")) <= set(words)
+    worlds = "delete give transfer transform texture face says talking effect outline nighttime snowy tilted melody la"
+    assert set(split_words(f"{tags} {edits} {worlds}")) <= set(words)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Patches and references of a training batch, on the shipped codecs."""
+"""Patches, references and paired worlds of a training batch, on the shipped codecs."""
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,21 @@ from benchmarks.quality.detectors import listen, look
 from models.audio_vae import load_audio_vae
 from models.video_vae import load_video_vae
 from training import conditions
-from training.conditions import REFERENCES, TAGS, ConditionMaker, reference_times, voice_times, zero_padded_patch
+from training.conditions import (
+    KINDS,
+    REFERENCES,
+    TAGS,
+    VOICE_LATENTS,
+    ConditionMaker,
+    reference_times,
+    voice_times,
+    zero_padded_patch,
+)
+from training.objective import latents_of
+from training.stages import EDIT_GIVEN, LAYOUTS, WORLDS_TOGETHER
 from training.toybox import sample_scenes
+from training.worlds import WORLDS
+from training.worlds.example import joined
 
 WEIGHTS = Path(__file__).parents[2] / "models" / "weights"
 
@@ -101,3 +115,94 @@ def test_times_of_references():
     times = voice_times(22, 16.0)
     assert times == sorted(times) and -2.3 < times[0] < -2.0
     assert -0.2 < times[-1] < 0, "a voice ends where the clip begins"
+
+
+# -- paired worlds -----------------------------------------------------------------------------------------------------
+
+
+def of_layout(monkeypatch, layout, *, clips_read=1.0):
+    monkeypatch.setattr(conditions, "LAYOUTS", {layout: 1.0})
+    monkeypatch.setattr(conditions, "CLIPS_READ", clips_read)
+
+
+def tags_of(text):
+    return set(re.findall(r"@\w+", text))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_batch_of_worlds_has_what_its_captions_name(maker, scenes, g, monkeypatch, layout):
+    of_layout(monkeypatch, layout)
+    made = maker.make("worlds", scenes, random.Random(2), g)
+    assert made.clip.shape == (6, 3, 17, 64, 64) and made.sound.shape[:2] == (6, 1)
+    assert not made.references and len(made.captions) == len(made.media) == 6
+    assert all(tags_of(text) == media.keys() for text, media in zip(made.captions, made.media, strict=True))
+    assert maker.audio_vae.encode(made.sound).shape[2] >= latents_of(5)
+    given = {"clip": EDIT_GIVEN, "clip and picture": EDIT_GIVEN, "first frame and clip": {"first": 1.0}}
+    assert made.given == given.get(layout), "None: the usual masks"
+    voices = [(VOICE_LATENTS, voice_times(VOICE_LATENTS, 16.0))] if layout == "voice" else []
+    assert [(latent.shape[2], times) for latent, times in made.audio] == voices
+    assert bool(made.video) == ("clip" in layout)
+    for latent, times in made.video:
+        assert len(latent) == 6 and latent.shape[2] == len(times)
+
+
+@pytest.mark.parametrize(
+    ("pictures_first", "times"),
+    [(True, [[-6.0], [-5.0, -4.0, -3.0, -2.0, -1.0]]), (False, [[-6.0, -5.0, -4.0, -3.0, -2.0], [-1.0]])],
+)
+def test_a_clip_and_a_picture_come_in_either_order(maker, scenes, g, pictures_first, times):
+    example = WORLDS["background picture"].make(scenes, g)
+    made = maker.of_example(example, 16.0, pictures_first=pictures_first)
+    assert [place for _, place in made.video] == times
+    latents = [latent for latent, _ in made.video]
+    picture, clip = latents if pictures_first else latents[::-1]
+    for latent, shown in ((picture, example.pictures["@image_2"]), (clip, example.source)):
+        assert (maker.video_vae.decode(latent) - shown).square().mean() < 0.01
+    (seen,) = [torch.stack([row["@video_1"] for row in made.media])]
+    assert torch.equal(seen.movedim(-1, 1) * 2 - 1, (example.source + 1) / 2 * 2 - 1)
+
+
+def test_training_sees_both_orders(maker, scenes, g, monkeypatch):
+    of_layout(monkeypatch, "clip and picture")
+    firsts = {len(maker.make("worlds", scenes, random.Random(seed), g).video[0][1]) for seed in range(6)}
+    assert firsts == {1, 5}
+
+
+def test_only_the_clip_to_edit_is_at_times_not_read(maker, scenes, g, monkeypatch):
+    of_layout(monkeypatch, "clip and picture", clips_read=0.0)
+    made = maker.make("worlds", scenes, random.Random(0), g)
+    assert len(made.video) == 2, "the network sees it in context all the same"
+    for text, media in zip(made.captions, made.media, strict=True):
+        assert tags_of(text) - media.keys() == {"@video_1"} and media
+    of_layout(monkeypatch, "voice", clips_read=0.0)
+    assert all(set(row) == {"@audio_0"} for row in maker.make("worlds", scenes, random.Random(0), g).media)
+
+
+def test_several_worlds_share_a_batch(maker, g, monkeypatch):
+    of_layout(monkeypatch, "words")
+    scenes = sample_scenes(7, frames=17, generator=g)
+    made = maker.make("worlds", scenes, random.Random(0), g)
+    worlds = {re.sub(r".*(<dialogue>|<bgm>|<singing>|cut to).*", r"\1", text) for text in made.captions}
+    assert len(worlds) > 2 and len(made.captions) == 7
+    assert WORLDS_TOGETHER > 1 and set(LAYOUTS) == {world.layout for world in WORLDS.values()}
+
+
+def test_the_same_random_numbers_give_the_same_batch(maker, scenes, monkeypatch):
+    of_layout(monkeypatch, "clip")
+    one, same, other = (
+        maker.make("worlds", scenes, random.Random(1), torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)
+    )
+    assert one.captions == same.captions and torch.equal(one.clip, same.clip)
+    assert torch.equal(one.video[0][0], same.video[0][0])
+    assert not torch.equal(one.video[0][0], other.video[0][0])
+
+
+def test_worlds_of_two_layouts_make_no_batch(scenes, g):
+    clip, words = (WORLDS[name].make(scenes, g) for name in ("logo", "speech"))
+    with pytest.raises(ValueError, match="examples of 2 layouts cannot share a batch"):
+        joined([clip, words])
+
+
+def test_text_alone_needs_no_conditions(maker, scenes, g):
+    made = maker.make("nothing", scenes, random.Random(0), g)
+    assert KINDS[0] == "nothing" and not made.video and not made.audio and made.clip is None and made.given is None

@@ -17,6 +17,7 @@ from training.objective import (
     weighted_error,
 )
 from training.sampling import sample_euler, simple_sigmas
+from training.stages import EDIT_GIVEN
 
 CONFIG = MMDiTConfig(
     video_channels=2,
@@ -100,6 +101,31 @@ def test_about_half_of_the_rows_share_one_sigma(g, model):
     free = noising.sigma[:, -1, 0, 0]
     together = (noising.audio_sigma[:, 0] == free) & (noising.audio_sigma[:, 0] == noising.audio_sigma[:, -1])
     assert 0.4 < together.float().mean() < 0.6
+
+
+def test_what_is_given_can_be_chosen(g, model):
+    """Of an effect the first frame is, in every row but those that hear a whole film (foley)."""
+    noising, route = sample_noising(512, 5, 8, 8, 46, model, g, {"first": 1.0})
+    foley = (noising.sigma == 0).flatten(1).all(1)
+    assert 0.05 < foley.float().mean() < 0.15
+    assert not noising.mask[foley].any()
+    for way, clean, shown in (("channels", False, True), ("clean", True, False), ("both", True, True)):
+        rows = ~foley & (route == ROUTES.index(way))
+        assert (noising.mask[rows][:, :, 0] == shown).all() and not noising.mask[rows][:, :, 1:].any()
+        assert not clean or not noising.cells[rows][:, :, 0].any()
+    nothing, _ = sample_noising(64, 5, 8, 8, 46, model, g, {"nothing": 1.0})
+    assert not nothing.mask.any()
+
+
+def test_edits_have_few_masks(g, model):
+    assert sum(EDIT_GIVEN.values()) == pytest.approx(1) and set(EDIT_GIVEN) <= set(GIVEN)
+    noising, route = sample_noising(4000, 5, 8, 8, 46, model, g, EDIT_GIVEN)
+    shown = noising.mask[route != ROUTES.index("clean")].flatten(2).mean(2)  # [rows, T]
+    foley = 0.1
+    assert abs(float((shown.sum(1) == 0).float().mean()) - (1 - (1 - EDIT_GIVEN["nothing"]) * (1 - foley))) < 0.02
+    usual, route = sample_noising(4000, 5, 8, 8, 46, model, g)
+    usual = usual.mask[route != ROUTES.index("clean")].flatten(1)
+    assert (usual.sum(1) == 0).float().mean() < 0.65
 
 
 def test_a_wave_runs_from_noise_to_data_earlier_frames_first():

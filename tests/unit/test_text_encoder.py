@@ -1,8 +1,10 @@
 """Tokenizer and text encoder: rules at a tiny size, what is learned with the shipped weights."""
 
+import itertools
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,8 +23,23 @@ from models.text_encoder import (
     save_text_encoder,
     split_words,
 )
-from training.captions import ATTRIBUTES, rephrase, vocabulary
-from training.text import AttributeProbe, is_held_out, labels, loss_terms, sample_scene, training_batch
+from training import text as text_training
+from training.captions import ATTRIBUTES, EASY, rephrase, vocabulary
+from training.text import (
+    NOT_SAID,
+    STATED,
+    AttributeProbe,
+    Instructions,
+    change,
+    go_on_from,
+    is_held_out,
+    labels,
+    loss_terms,
+    sample_scene,
+    training_batch,
+)
+from training.toybox import sample_scenes
+from training.worlds import WORLDS
 
 WEIGHTS = Path(__file__).parents[2] / "models" / "weights" / "mini_text_encoder.safetensors"
 PROMPT = "a red circle bounces slowly on a navy background <sfx> low ping </sfx>"
@@ -262,6 +279,8 @@ def test_shipped_accuracy_is_recorded_beside_chance():
     for source in ("words", "pooled"):
         assert report[f"easy {source}"]["said"] > 0.99 > 0.5 > report[f"easy {source}"]["chance"]
         assert report[f"all {source}"]["said"] > 0.97
+    instructions = report["instructions pooled"]
+    assert instructions["said"] >= 0.98 and instructions["chance"] == pytest.approx(1 / len(WORLDS), abs=1e-4)
 
 
 @pytest.mark.parametrize("easy", [True, False])
@@ -306,3 +325,100 @@ def test_training_lowers_every_term():
         history.append({name: term.item() for name, term in terms.items()})
     assert all(history[-1][name] < 0.7 * history[0][name] for name in ("words", "pooled", "recovered")), history[-1]
     assert history[-1]["together"] < history[0]["together"]
+
+
+# -- instructions of the paired worlds ---------------------------------------------------------------------------------
+
+
+def test_shipped_encoder_knows_every_word_of_every_world(shipped):
+    tokenizer, _ = shipped
+    generator = torch.Generator().manual_seed(5)
+    for name, world in WORLDS.items():
+        for words in (None, random.Random(0)):
+            for prompt in world.make(sample_scenes(8, frames=5, generator=generator), generator, words).captions:
+                assert tokenizer.unknown_words(prompt) == [], (name, prompt)
+
+
+def test_shipped_pooled_vector_tells_the_worlds_apart(shipped):
+    """The mean of a few prompts of each world is nearest to its other prompts, in other wordings, of other scenes."""
+    tokenizer, encoder = shipped
+    instructions = Instructions(encoder.config.dim, seed=7)
+    (seen, _, which, _), (fresh, _, asked, _) = instructions.batch(len(WORLDS), 8), instructions.batch(len(WORLDS), 4)
+    features, unseen = (F.normalize(encoder(tokenizer.batch(texts))[1], dim=1) for texts in (seen, fresh))
+    centres = torch.stack([features[which == i].mean(0) for i in range(len(WORLDS))])
+    assert ((unseen @ centres.T).argmax(1) == asked).float().mean() > 0.9
+
+
+def test_instructions_are_said_twice_with_what_they_state():
+    instructions = Instructions(8, seed=0)
+    first, second, which, stated = instructions.batch(len(WORLDS), 4)
+    assert len(first) == len(second) == len(which) == 4 * len(WORLDS)
+    assert sorted(set(which.tolist())) == list(range(len(WORLDS)))
+    assert sum(one != other for one, other in zip(first, second, strict=True)) > 0.5 * len(first)
+    for i, prompt in enumerate(first):
+        name = list(WORLDS)[which[i]]
+        for attribute, classes in stated.items():
+            value = int(classes[i])
+            assert (value > NOT_SAID) == (attribute in STATED.get(name, ())), (name, prompt)
+            if value > NOT_SAID:
+                assert ATTRIBUTES[attribute][value - 1] in EASY[attribute]
+
+
+def test_training_lowers_every_term_of_the_instructions():
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(vocabulary())
+    encoder = TextEncoder(TextEncoderConfig(len(tokenizer), dim=32, heads=2, blocks=1, mlp_dim=32))
+    probe, instructions = AttributeProbe(32), Instructions(32, seed=1)
+    parameters = [*encoder.parameters(), *probe.parameters(), *instructions.probe.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1e-2)
+    batch = instructions.batch(len(WORLDS), 2)  # all, or none may be there that states anything
+    instructions.batch = lambda *_: batch
+    history = []
+    for _ in range(30):
+        terms = instructions.loss(tokenizer, encoder, probe)
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        optimizer.step()
+        history.append({name: term.item() for name, term in terms.items()})
+    assert all(history[-1][name] < 0.7 * history[0][name] for name in ("task", "stated", "its words")), history[-1]
+    # At first all prompts look alike; once they do not, their wordings come together.
+    assert history[-1]["worded"] < 0.7 * max(terms["worded"] for terms in history)
+
+
+def test_a_new_encoder_begins_as_the_old_one_word_by_word(shipped, tmp_path):
+    """From an encoder of fewer words, which had other numbers: prompts in those words mean what they meant."""
+    known, before = shipped
+    words = [word for word in known.vocabulary if word not in ("a", "la", "melody")]
+    rows = [*range(len(SPECIAL_TOKENS)), *(len(SPECIAL_TOKENS) + known.vocabulary.index(word) for word in words)]
+    fewer = TextEncoder(TextEncoderConfig(len(rows), 128, heads=4, blocks=2, mlp_dim=256, media=True)).eval()
+    fewer.load_state_dict({**before.state_dict(), "embedding.weight": before.embedding.weight[rows]})
+    save_text_encoder(tmp_path / "fewer.safetensors", Tokenizer(words), fewer)
+    tokenizer = Tokenizer(vocabulary())
+    encoder = TextEncoder(TextEncoderConfig(len(tokenizer), 128, heads=4, blocks=2, mlp_dim=256, media=True)).eval()
+    old_tokenizer, old = go_on_from(tmp_path / "fewer.safetensors", encoder, tokenizer)
+    prompts = ["red circle on navy background <sfx> low ping </sfx>", "", "remove the logo from @video_1"]
+    for one, other in zip(encoder(tokenizer.batch(prompts)), old(old_tokenizer.batch(prompts)), strict=True):
+        assert torch.equal(one, other)
+    assert not torch.equal(encoder(tokenizer.batch(["a la"]))[1], old(old_tokenizer.batch(["a la"]))[1])
+
+
+def test_change_is_nothing_between_equals_and_2_between_strangers(shipped):
+    tokenizer, encoder = shipped
+    assert change(encoder, tokenizer, encoder, tokenizer, random.Random(0)) == 0
+    torch.manual_seed(0)
+    stranger = TextEncoder(encoder.config).eval().requires_grad_(False)
+    assert change(encoder, tokenizer, stranger, tokenizer, random.Random(0)) > 1
+
+
+def test_going_on_learns_instructions_and_keeps_captions(shipped, monkeypatch):
+    """Some steps of the real thing: the clock counts steps."""
+    monkeypatch.setattr(text_training, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+    tokenizer, encoder, facts = text_training.train(6, pairs=4, scenes=20, start=WEIGHTS)
+    known, before = shipped
+    assert tokenizer.vocabulary == known.vocabulary and facts["training"].startswith("6 steps")
+    assert float(facts["captions_changed"].split()[0]) < 0.02
+    moved = change(before, known, encoder, tokenizer, random.Random(1)).item()
+    assert 0 < moved < 0.02
+    same = {name for name, value in before.state_dict().items() if torch.equal(value, encoder.state_dict()[name])}
+    assert {name.split(".")[0] for name in same} == {"media"}, "what sees and hears stays as it is, all else learns"
+    assert set(json.loads(facts["held_out_attribute_accuracy"])["instructions pooled"]) == {"said", "chance"}

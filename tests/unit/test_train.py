@@ -1,6 +1,7 @@
 """The trainer on the real world, at a few clips: a stopped run goes on as if it had not stopped."""
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -8,16 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from models.mmdit import MMDiT, MMDiTConfig
-from training import plots
+from training import plots, preview
 from training import train as training
 from training.conditions import KINDS
 from training.data import cache_path, encode_clips, load_or_encode
 from training.export import SAMPLING_SHIFT, export
 from training.objective import latents_of
 from training.train import Settings, Trainer
+from training.worlds import WORLDS
 
 WEIGHTS = Path(__file__).parents[2] / "models" / "weights"
 
@@ -67,7 +70,7 @@ def test_every_kind_of_batch_trains(tmp_path, cache, monkeypatch):
     before = [p.clone() for p in t.model.parameters()]
     for frames in training.ROWS:
         for kind in KINDS:
-            monkeypatch.setattr(training, "STAGES", (training.Stage(1.0, {frames: 1.0}, {kind: 1.0}),))
+            monkeypatch.setattr(training, "STAGES", (training.Stage("only", 1.0, {frames: 1.0}, {kind: 1.0}),))
             run(t, 1)
     assert set(t.smooth) == {"audio0", "video1", "audio1", "video3", "audio3", "video5", "audio5", "video9", "audio9"}
     assert all(0 < loss < 10 for loss in t.smooth.values())
@@ -113,17 +116,55 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, cache):
     run(first, 2)
     first.save()
     settings = Settings(
-        out=tmp_path / "second", clips=64, cache=cache, weights=WEIGHTS, start=first.checkpoint, done=0.5
+        out=tmp_path / "second", clips=64, cache=cache, weights=WEIGHTS, start=first.checkpoint, done=0.2, rows=100
     )
     second = Trainer(settings, rank=0, world=1)
     for name, value in first.average.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
-    assert second.step == 0 and second.stage == training.STAGES[-1], "the curriculum goes on where it was"
+    assert second.step == 0
+    names = []
+    for second.rows in (1, 40, 60, 100):
+        names.append(second.stage.name)
+    assert names == ["joint", "in context", "worlds", "worlds"], "the curriculum goes on where it was"
 
 
-def test_stages_reach_the_end():
-    assert training.STAGES[-1].until == 1
-    assert all(set(stage.kinds) <= set(KINDS) and set(stage.lengths) <= set(training.ROWS) for stage in training.STAGES)
+def test_a_seed_and_a_budget_in_rows_determine_the_weights_also_of_a_killed_run(tmp_path, cache):
+    def settings(name):
+        # Begins with references, ends with the paired worlds.
+        return Settings(
+            out=tmp_path / name, done=0.5, rows=8, preview_minutes=0, clips=64, cache=cache, weights=WEIGHTS
+        )
+
+    whole = training.train(settings("whole"), report_every=-1)
+    assert whole.step == 4 and whole.rows == 8 and whole.stage.name == "worlds"
+    (tmp_path / "killed").mkdir()
+    killed = Trainer(settings("killed"), rank=0, world=1)
+    run(killed, 2)
+    killed.save()
+    run(killed, 1)  # what is not saved is lost
+    resumed = training.train(settings("killed"))
+    assert resumed.step == 4 and resumed.rows == 8
+    for part in ("model", "average"):
+        for name, value in getattr(whole, part).state_dict().items():
+            assert torch.equal(value, getattr(resumed, part).state_dict()[name]), name
+    assert any(
+        not torch.equal(a, b) for a, b in zip(killed.model.parameters(), resumed.model.parameters(), strict=True)
+    )
+    entries = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == [1, 2, 3, 4] and entries[-1]["rows"] == 8
+    assert any(key.startswith("video") and value > 0 for key, value in entries[-1].items())
+
+
+def test_the_networks_pictures_are_written_as_it_learns(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(preview, "WORLDS", {name: WORLDS[name] for name in ("logo", "effect")})
+    monkeypatch.setattr(training, "Preview", lambda weights: preview.Preview(weights, steps=1))
+    settings = Settings(out=tmp_path, rows=2, preview_minutes=60, clips=64, cache=cache, weights=WEIGHTS)
+    t = training.train(settings)
+    assert t.step == 1 and not (tmp_path / "checkpoint.rank0.part").exists()
+    (entry,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert entry["step"] == 1 and set(entry["left"]) == {"logo"}, "an effect is not an edit of its clip"
+    width = 3 * len(preview.SHOWN) * 64
+    assert Image.open(tmp_path / "step_1.png").size == (width, 2 * 64)
 
 
 def test_an_interrupted_encoding_leaves_no_cache(tmp_path, monkeypatch):
@@ -149,7 +190,8 @@ def test_an_interrupted_encoding_leaves_no_cache(tmp_path, monkeypatch):
 def test_two_ranks_stay_equal_and_another_number_of_ranks_goes_on(tmp_path):
     """torchrun on this machine: every rank has clips of its own, and all end with the same weights."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training.train"]
-    options = ["--clips", "128", "--minutes", "0.03", "--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    options = ["--clips", "128", "--minutes", "0.03", "--preview-minutes", "0"]
+    options += ["--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, *command, *options], cwd=WEIGHTS.parents[1], env=environment, check=True)
     one, two = (torch.load(tmp_path / f"checkpoint{rank}.pt", weights_only=True) for rank in ("", ".rank1"))

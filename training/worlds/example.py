@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from training.captions import SYNONYMS
+from training.captions import SYNONYMS, with_article
 from training.toybox import Scenes
 
 VIDEO, SUBJECT, BACKGROUND, VOICE = "@video_1", "@image_1", "@image_2", "@audio_0"  # the tags that prompts speak of
@@ -55,8 +55,16 @@ class World:
 
 
 def joined(examples: Sequence[Example]) -> Example:
-    """Examples of worlds of one layout as one batch; what is for measuring alone is dropped."""
+    """Examples of worlds of one layout as one batch; what is for measuring alone is dropped.
+
+    ValueError if they have not the same kinds of conditions.
+    """
     first = examples[0]
+    kinds = {
+        (example.source is None, example.voice is None, tuple(example.pictures), example.given) for example in examples
+    }
+    if len(kinds) > 1:
+        raise ValueError(f"examples of {len(kinds)} layouts cannot share a batch: join worlds of one layout")
 
     def together(part: Callable[[Example], Tensor | None]) -> Tensor | None:
         tensors = [tensor for example in examples if (tensor := part(example)) is not None]
@@ -96,7 +104,7 @@ class Say:
     def each(self, *templates: str, **columns: Sequence[str]) -> list[str]:
         """One of the templates for each scene, filled with its entries of the columns."""
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return [self.pick(templates).format(**row) for row in rows or [{}] * len(self.scenes)]
+        return [with_article(self.pick(templates).format(**row)) for row in rows or [{}] * len(self.scenes)]
 
     def names(self, attribute: str, scenes: Scenes) -> list[str]:
         """A word for that attribute of each scene."""
