@@ -172,13 +172,12 @@ def _of_references(canvas: Canvas, grid: VideoGrid) -> Iterator[Note]:
     document = canvas.document
     for reference in document.references:
         media, name = document.media[reference.media], f"'{reference.tag}'"
-        if media.kind != "sound" and None not in (media.width, media.height):
-            if media.width * document.height != media.height * document.width:
-                yield Note(
-                    "info",
-                    f"{name} is {media.width}x{media.height} pixels, the canvas {document.width}x{document.height}: the "
-                    "model sees it with black bars.",
-                )
+        if media.width and media.height and media.width * document.height != media.height * document.width:
+            yield Note(
+                "info",
+                f"{name} is {media.width}x{media.height} pixels, the canvas {document.width}x{document.height}: the "
+                "model sees it with black bars.",
+            )
         if media.kind != "clip" or media.frames is None:
             continue
         if media.fps not in (None, document.fps):
