@@ -19,7 +19,7 @@ from benchmarks.quality.pipeline import CODEC_FILES, Codecs, Mini, Sampling, dig
 from benchmarks.quality.report import key_of, markdown, save_tables, table_of
 from benchmarks.quality.setting import Setting
 from benchmarks.quality.strip import sheet
-from benchmarks.quality.tasks import TASKS, WITHOUT_NETWORK
+from benchmarks.quality.tasks import LENGTHS, TASKS, WITHOUT_NETWORK
 from training.toybox import LEVELS
 
 
@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     codecs = Codecs(options.weights)
     needs_network = any(task not in WITHOUT_NETWORK for task in options.task)
     mini = Mini.load(options.weights, options.model, codecs) if needs_network else None
+    model = digest(options.model) if needs_network else ""  # now: a training may write it anew
     sampling = Sampling(options.steps, options.guidance, options.shift, options.seed)
     setting = Setting.held_out(
         options.prompts,
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         settings: dict[str, Any] = {
             "level": options.level,
             "prompts": options.prompts,
-            "frames": 1 if task == "t2i" else options.frames,
+            "frames": LENGTHS.get(task, options.frames),
             "seed": options.seed,
         }
         if task != "detectors":
@@ -94,7 +95,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if mini is not None and task not in WITHOUT_NETWORK:
             shift = mini.shift if options.shift is None else options.shift
             settings |= {"sampler": "euler", "schedule": "simple", "shift": shift}
-            settings |= {"steps": options.steps, "guidance": options.guidance, "model": digest(options.model)}
+            settings |= {"steps": options.steps, "guidance": options.guidance, "model": model}
         table = table_of(task, result, settings)
         tables[key_of(table)] = table
         save_tables(options.out / "quality.json", {key_of(table): table})
@@ -103,7 +104,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if picture is None and result.clips is not None:
             picture = sheet(result.clips, result.captions)
         if picture is not None:
-            picture.save(options.out / f"{task}_{options.frames}.png")
+            # A palette makes the file a third as large.
+            picture.convert("RGB").quantize(256).save(options.out / f"{task}_{options.frames}.png", optimize=True)
         print(f"{task}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
     return tables
 

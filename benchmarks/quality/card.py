@@ -12,14 +12,16 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 
 from benchmarks.quality.pipeline import CODEC_FILES, digest
-from benchmarks.quality.report import Table, load_tables, markdown
+from benchmarks.quality.report import NOTES, TITLES, Table, figure_text, grid, load_tables, markdown, number_text
 from training.captions import caption
 from training.toybox import FRAME_RATE, FRAME_SIZE, LEVELS, SAMPLE_RATE, Level, Shape, sample_scenes
+from training.worlds import TABLE_3, WORLDS
 
 MODEL_FILE = "mini.safetensors"
 FILES = {
@@ -28,6 +30,7 @@ FILES = {
     CODEC_FILES[1]: "audio codec, 1024 samples per latent",
     "mini_text_encoder.safetensors": "tokenizer and text encoder",
 }
+EDITS, FACES = "edits", "faces"  # the tasks that make up Table 3
 NOT_TOLD = ("vocabulary", "format", "latent_rgb_factors")  # metadata that are data, not facts
 
 
@@ -51,7 +54,7 @@ def card(weights: Path, tables: dict[str, Table]) -> str:
         "## Figures",
         "Measured by `python3 -m benchmarks.quality` on held-out scenes: `benchmarks/quality/held_out.py` says what "
         "is held out and what is not. ± is one standard error over the clips.",
-        *(markdown(table) for table in tables.values()),
+        *(table_3(table, tables) if table["task"] == EDITS else markdown(table) for table in tables.values()),
         "## Known flaws",
         flaws(tables),
         "## Train it again",
@@ -73,6 +76,50 @@ def check(weights: Path, tables: dict[str, Table]) -> None:
             seen = table["settings"].get(part, own)
             if seen != own:
                 raise ValueError(f"table '{key}' was measured on {part} {seen}, but {weights} has {own}: measure again")
+
+
+def table_3(table: Table, tables: dict[str, Table]) -> str:
+    """The table of the task "edits" in the order of SkyReels-V4's Table 3, a line for each world.
+
+    Expressions come from the table of "faces" of the same clips' length, if there is one.
+    """
+    length = table["settings"]["frames"]
+    rows = {row["name"]: row for row in table["rows"]}
+    if faces := tables.get(f"{FACES} {length}"):
+        rows |= {row["name"]: row for row in faces["rows"]}
+
+    def row_of(world: str, *names: str) -> dict[str, Any] | None:
+        return next((rows[key] for name in names if (key := f"{world}/{name}") in rows), None)
+
+    def value(row: dict[str, Any] | None, part: str = "figure") -> str:
+        return "" if row is None or row[part] is None else number_text(row[part]["value"])
+
+    lines = []
+    for subtask, worlds in TABLE_3.items():
+        for world in worlds:
+            if (done := row_of(world, "done", "removed")) is None:
+                continue
+            rest = row_of(world, "rest_psnr")
+            lines.append(
+                [
+                    subtask,
+                    world,
+                    figure_text(done["figure"]),
+                    number_text(done["figure"]["chance"]),
+                    value(done, "ceiling"),
+                    f"≥ {done['bar']:g} {'pass' if done['passed'] else '**fail**'}",
+                    value(rest) and f"{value(rest)} of {value(rest, 'ceiling')}",
+                    value(row_of(world, "rest_kept")),
+                    value(row_of(world, "in_place")),
+                    value(row_of(world, "truth_sync_gain")),
+                    value(row_of(world, "truth_pitch", "said_pitch")),
+                ]
+            )
+    head = ["Table 3 of SkyReels-V4", "world", "done", "chance", "ceiling", "bar", "the rest, dB of the codecs' dB"]
+    head += ["rest unchanged", "object in place", "sync above chance", "pitch"]
+    settings = ", ".join(f"{name.replace('_', ' ')} {x}" for name, x in table["settings"].items())
+    more = "All figures of these tasks, with chance and ceiling, are in `benchmarks/results/quality.md`."
+    return "\n\n".join([f"### {TITLES[EDITS]}", f"{settings}.", grid(head, lines), f"{NOTES[EDITS]} {more}"])
 
 
 def what_it_is(level: Level) -> str:
@@ -118,8 +165,17 @@ def data(level: Level) -> str:
         f"{combinations} combinations of {_list(level.shapes)}; {_list(level.colours)}; {_list(level.backgrounds)}; "
         f"{_list(level.speeds)}. Place, direction and exact speed are random. The shape gives the timbre ({sounds}), "
         f"the colour the pitch ({pitches}), the impact the loudness. Captions are random paraphrases "
-        "(`training/captions.py`) that leave things out at times. No picture, sound or text of anybody is in it."
+        "(`training/captions.py`) that leave things out at times. No picture, sound or text of anybody is in it.\n\n"
+        "Paired worlds (`training/worlds/`) show what else it is asked for, each with its rendered truth:\n\n"
+        f"{worlds()}"
     )
+
+
+def worlds() -> str:
+    """Names of all worlds, by the subtasks of Table 3 that they stand for."""
+    beside = [name for name in WORLDS if not any(name in names for names in TABLE_3.values())]
+    lines = {**TABLE_3, "Beside Table 3": beside}
+    return "\n".join(f"* {subtask}: {', '.join(names)}" for subtask, names in lines.items())
 
 
 def training(weights: Path) -> str:

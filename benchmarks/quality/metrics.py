@@ -67,7 +67,7 @@ METRICS = {
     "pitch": Metric("sound has the pitch of the prompt's colour (share of sounding clips)", 0.85),
     "timbre": Metric("sound has the timbre of the prompt's shape (share of sounding clips)"),
     "sync": Metric("sounds that begin within 80 ms of a bounce"),
-    "sync_gain": Metric("sounds that begin within 80 ms of a bounce, above chance", 0.25),
+    "sync_gain": Metric("sounds that begin within 80 ms of a bounce, above chance", 0.4),
     "answered": Metric("bounces that have a sound within 80 ms"),
     "error_4": Metric("distance from the true place 4 frames after the last given (pixels)", down=True),
     "error_8": Metric("distance from the true place 8 frames after the last given (pixels)", down=True),
@@ -101,6 +101,40 @@ METRICS = {
     "bounces_false": Metric("bounces found that are none", down=True),
     "onsets_found": Metric("true sounds that are found within 25 ms"),
     "onsets_false": Metric("sounds found that are none", down=True),
+    "done": Metric("what was asked for is done (share of clips)", 0.7),
+    "removed": Metric("the overlay is gone (share of clips)", 0.9),
+    "in_place": Metric("object is where it belongs (share of clips)"),
+    "rest_psnr": Metric("what the edit leaves alone, against the truth (dB)"),
+    "rest_loss": Metric("what the edit leaves alone, below the codecs (dB)", down=True),
+    "overlay_rest_loss": Metric("what the edit leaves alone, below the codecs (dB)", 1.0, down=True),
+    "rest_kept": Metric("what the edit leaves alone is unchanged (share of clips)"),
+    "guide_away": Metric("distance of the object from its place in the clip that it follows (pixels)", down=True),
+    "truth_sync_gain": Metric("sounds that begin within 80 ms of a bounce of the truth, above chance"),
+    "truth_pitch": Metric("sound has the pitch of the truth's colour (share of sounding clips)"),
+    "truth_timbre": Metric("sound has the timbre of the truth's shape (share of sounding clips)"),
+    "silent": Metric("clips without a sound"),
+    "face_colour": Metric("face has the right colour (share of frames)"),
+    "face_background": Metric("background of the face has the right colour (share of frames)"),
+    "mouth_voice": Metric("correlation of the mouth with the voice"),
+    "mouth_source": Metric("correlation of the mouth with that of the clip it is to be like"),
+    "said_pitch": Metric("voice is low, mid or high, as the prompt says (share of sounding clips)"),
+    "said_timbre": Metric("voice has the timbre that the prompt says (share of sounding clips)"),
+    "syllables_off": Metric("syllables too many or too few (in a clip)", down=True),
+    "layer": Metric("the layer of sound is the one asked for (share of clips)"),
+    "notes_sync_gain": Metric("notes that begin within 80 ms of a bounce, above chance"),
+    "notes_pitch": Metric("notes have the pitch of the prompt's colour (share of sounding clips)"),
+    "notes_timbre": Metric("notes have the timbre of the prompt's shape (share of sounding clips)"),
+    "cut_off": Metric("frames between the cut and its place", down=True),
+    **{
+        f"{shot}_{name}": Metric(f"{shot} shot has the right {name} (share of frames)")
+        for shot in ("first", "second")
+        for name in ("colour", "shape", "background")
+    },
+    "frozen_20": Metric("distance at frame 20, more than if nothing moved (pixels)", 0.0, down=True),
+    "straight_28": Metric("distance at frame 28, more than on a straight line (pixels)", 0.0, down=True),
+    "judged_right": Metric("real clips that are judged right", 0.98),
+    "judged_undone": Metric("clips to which nothing was done, judged right", 0.05, down=True),
+    "judged_in_part": Metric("clips that are half right, judged right", 0.05, down=True),
 }
 
 
@@ -124,7 +158,11 @@ def measure(clips: Clips, scenes: Scenes, *, given: int = 0) -> dict[str, Figure
 
     Bounces and sounds are those of the whole clip: what follows from given frames may happen at once.
     """
-    reading = Reading.of(clips, scenes)
+    return measure_reading(Reading.of(clips, scenes), scenes, given=given)
+
+
+def measure_reading(reading: Reading, scenes: Scenes, *, given: int = 0) -> dict[str, Figure]:
+    """As `measure`, of what the detectors have said."""
     figures: dict[str, Figure] = {}
     if reading.sight is not None:
         figures |= _appearance(reading.sight, scenes, given)
@@ -249,10 +287,10 @@ def signal_to_noise(sound: Tensor, original: Tensor) -> Array:
     return snr.double().numpy()
 
 
-def inside_psnr(video: Tensor, real: Tensor, mask: Tensor) -> Array:
-    """PSNR in dB (at most 100) of clip i against the real clip j, inside the mask of j. [B, B]
+def squared_errors(video: Tensor, real: Tensor, mask: Tensor) -> Array:
+    """Squared differences between clip i and the real clip j, summed over colours and the mask of j. [B, B]
 
-    video, real [B, 3, F, H, W] in [-1, 1], mask [B, F, H, W] bool; NaN where a mask is empty.
+    video, real [B, 3, F, H, W], mask [B, F, H, W] bool.
     """
     here = mask.flatten(1).double()
     squares = torch.zeros(len(video), len(real), dtype=torch.float64)
@@ -260,8 +298,17 @@ def inside_psnr(video: Tensor, real: Tensor, mask: Tensor) -> Array:
         v, r = made.flatten(1).double(), true.flatten(1).double()
         # The sum of here * (v - r) ** 2, multiplied out: a product of matrices.
         squares += v.square() @ here.T - 2 * v @ (here * r).T + (here * r.square()).sum(1)
-    error = squares / (3 * here.sum(1))
-    return (10 * torch.log10(4 / error.clamp(min=4e-10))).numpy()
+    return squares.clamp(min=0).numpy()
+
+
+def inside_psnr(video: Tensor, real: Tensor, mask: Tensor) -> Array:
+    """PSNR in dB (at most 100) of clip i against the real clip j, inside the mask of j. [B, B]
+
+    video, real [B, 3, F, H, W] in [-1, 1], mask [B, F, H, W] bool; NaN where a mask is empty.
+    """
+    pixels = mask.flatten(1).sum(1).double().numpy()
+    error = squared_errors(video, real, mask) / np.where(pixels, 3 * pixels, np.nan)
+    return 10 * np.log10(4 / np.maximum(error, 4e-10))
 
 
 def own_psnr(video: Tensor, real: Tensor, mask: Tensor) -> Array:

@@ -8,15 +8,21 @@ from dataclasses import replace
 import torch
 
 from benchmarks.quality.canvas import canvas
+from benchmarks.quality.continuation import FRAMES, continuation
+from benchmarks.quality.edits import edits
+from benchmarks.quality.faces import faces
 from benchmarks.quality.figures import mean
 from benchmarks.quality.given import Given
 from benchmarks.quality.held_out import prompts_of
+from benchmarks.quality.layers import layers
 from benchmarks.quality.masks import masks
 from benchmarks.quality.memory import TrainingClips
 from benchmarks.quality.metrics import measure, measure_codecs, measure_continuation, measure_detectors
 from benchmarks.quality.pipeline import Clips
 from benchmarks.quality.references import references
 from benchmarks.quality.setting import Result, Setting
+from benchmarks.quality.shots import shots
+from benchmarks.quality.verdicts import verdicts
 from training.codecs import psnr
 
 
@@ -134,7 +140,11 @@ def _continued(setting: Setting, given: int) -> Result:
     return Result(figures, ceiling, clips, prompts)
 
 
+_WITHOUT_NETWORK = (detectors, verdicts, codec)
+_OF_THE_CANVAS = (t2va, wave, t2i, t2a, i2v, extension, continuation, canvas, references, masks)
+_OF_THE_WORLDS = (edits, faces, layers, shots)
 TASKS: dict[str, Callable[[Setting], Result]] = {
-    task.__name__: task for task in (detectors, codec, t2va, wave, t2i, t2a, i2v, extension, canvas, references, masks)
+    task.__name__: task for task in (*_WITHOUT_NETWORK, *_OF_THE_CANVAS, *_OF_THE_WORLDS)
 }
-WITHOUT_NETWORK = ("detectors", "codec")
+WITHOUT_NETWORK = tuple(task.__name__ for task in _WITHOUT_NETWORK)
+LENGTHS = {"t2i": 1, "continuation": FRAMES}  # frames of the clips, where the task decides
