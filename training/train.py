@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from models.audio_vae import load_audio_vae
+from models.checkpoint import read_checkpoint
 from models.mmdit import TEMPORAL_SCALE, MMDiT, MMDiTConfig
 from models.text_encoder import load_text_encoder
 from models.video_vae import load_video_vae
@@ -41,7 +42,8 @@ CLIP_NORM = 1.5
 
 @dataclass
 class Settings:
-    """What determines a run. start: weights of another run to begin with; done: share of the curriculum they had.
+    """What determines a run. start: weights to begin with, of another run's checkpoint or of an exported model; done:
+    share of the curriculum they had.
 
     rows: how many to train on, instead of for so many minutes: then the seed determines the weights.
     """
@@ -93,6 +95,13 @@ def normalise(latent: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (latent.float() - mean.view(shape)) / std.view(shape)
 
 
+def read_average(path: Path) -> dict[str, Tensor]:
+    """The averaged weights of a training's checkpoint, or the weights of a model that was exported from one."""
+    if path.suffix != ".safetensors":
+        return torch.load(path, map_location="cpu", weights_only=True)["average"]
+    return {name: value.float() for name, value in read_checkpoint(path)[0].items() if name != "sampling_shift"}
+
+
 class Trainer:
     """The model, its average, its optimizers, and how far the run is."""
 
@@ -114,7 +123,7 @@ class Trainer:
         self.model = MMDiT(config).init_weights(torch.Generator().manual_seed(settings.seed)).to(settings.device)
         self._take_statistics(data)
         if settings.start != Path():
-            self.model.load_state_dict(torch.load(settings.start, weights_only=True)["average"])
+            self.model.load_state_dict(read_average(settings.start))
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizers = build_optimizers(self.model, settings.muon_lr, settings.adam_lr)
         self.step, self.seconds, self.clock, self.rows, self.log = 0, 0.0, 0.0, 0, []

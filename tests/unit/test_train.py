@@ -128,6 +128,15 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, cache):
     assert names == ["joint", "in context", "worlds", "worlds"], "the curriculum goes on where it was"
 
 
+def test_a_run_starts_from_an_exported_model(tmp_path, cache):
+    exported = WEIGHTS / "mini.safetensors"
+    run_of_it = Trainer(Settings(out=tmp_path, clips=64, cache=cache, weights=WEIGHTS, start=exported), rank=0, world=1)
+    weights = load_file(exported)
+    assert weights.keys() == run_of_it.model.state_dict().keys()
+    for name, value in run_of_it.model.state_dict().items():
+        assert torch.equal(value, weights[name].float()), name
+
+
 def test_a_seed_and_a_budget_in_rows_determine_the_weights_also_of_a_killed_run(tmp_path, cache):
     def settings(name):
         # Begins with references, ends with the paired worlds.
