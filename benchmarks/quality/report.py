@@ -191,9 +191,6 @@ def grid(head: list[str], cells: list[list[str]]) -> str:
     return "\n".join([row(lines[0]), rule, *map(row, lines[1:])])
 
 
-_grid = grid  # benchmarks.vabench imports it by this name
-
-
 def _bar(row: dict[str, Any]) -> str:
     if row["bar"] is None:
         return ""

