@@ -243,6 +243,8 @@ RETRAIN = """```
 python3 -m training.text --out models/weights
 python3 -m training.media
 python3 -m training.codecs --out models/weights
+python3 -m training.codecs --out models/weights --only video --seconds 540 \\
+    --start models/weights/mini_video_vae.safetensors
 python3 -m training.train --out runs/mini
 python3 -m training.export runs/mini/checkpoint.pt
 python3 -m benchmarks.quality --task all --out benchmarks/results
