@@ -14,6 +14,7 @@ from torch import Tensor
 from models.audio_vae import AudioVAE
 from models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, Context
 from models.video_vae import VideoVAE
+from training.objective import whole_cells
 from training.stages import EDIT_GIVEN, LAYOUTS, OFTEN, WORLDS_TOGETHER
 from training.toybox import FRAME_SIZE, HOP, Scenes, sample_scenes, subject_pictures
 from training.worlds import WORLDS, Example
@@ -30,6 +31,7 @@ MOTION_FRAMES = 17
 PACE = 58.0  # pixels per second of what sounds in a voice
 VOICE_LATENTS = 22  # about half a second
 CLIPS_READ = 0.4  # share of the batches whose text encoder sees the clip to edit: all of its frames are costly to read
+AROUND = 4  # pixels between what an edit changes and the mask around it
 SOUND_SAID = 0.5  # chance that a caption with a subject for reference says how it sounds
 
 
@@ -40,7 +42,7 @@ class Conditions:
     references: part of the scene -> its tag, for the caption. media: for each row, tag -> what the text encoder sees
     (pictures [F, H, W, 3] in 0..1, sounds [1, S]). sound: waveform [B, 1, S] of the target where it is not the scenes'.
     clip [B, 3, F, H, W] and captions: the target of a world and its prompts. given: shares of the masks, as GIVEN in
-    training/objective.py; None: the usual ones.
+    training/objective.py; None: the usual ones. unedited [B, 1, T, h, w]: the cells that an edit leaves alone.
     """
 
     video: list[Context] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Conditions:
     clip: Tensor | None = None
     captions: list[str] = field(default_factory=list)
     given: dict[str, float] | None = None
+    unedited: Tensor | None = None
 
 
 def zero_padded_patch(frames: Tensor, generator: torch.Generator) -> Tensor:
@@ -190,6 +193,8 @@ class ConditionMaker:
             clip = {VIDEO: example.source}
             shown = {**shown, **clip} if pictures_first else {**clip, **shown}
         made = Conditions(media=media, sound=example.sound, clip=example.video, captions=example.captions, given=given)
+        if given is EDIT_GIVEN:
+            made.unedited = whole_cells(example.unchanged(AROUND), self.video_vae.spatial_scale)
         after = 0
         for tag, clip in reversed(shown.items()):
             latent = self.video_vae.encode(clip)

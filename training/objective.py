@@ -30,6 +30,8 @@ GIVEN = {
     "inside a box": 0.06,
     "outside a moving box": 0.04,
 }
+# Of a clip that is edited, what the edit leaves as it is; for `given`, beside the names above.
+AROUND_EDIT = "around the edit"
 # What is given of the sound: nothing, all of it (the picture is made for it), its beginning, or all but a span.
 SOUND_GIVEN = {"nothing": 0.85, "all": 0.07, "prefix": 0.05, "outside a span": 0.03}
 # How the given cells reach the network: condition channels (eq. 7), clean with timestep 0, or both.
@@ -105,6 +107,18 @@ def given_mask(kind: Tensor, frames: int, height: int, width: int, generator: to
     return given.unsqueeze(1).float()
 
 
+def whole_cells(given: Tensor, scale: int) -> Tensor:
+    """Pixels that are given [B, F, H, W] bool -> latent cells of scale x scale pixels of which everything is given.
+
+    [B, 1, T, h, w] float, 1 = given. The first frame is a latent frame of its own, then four make one.
+    """
+    missing = (~given).float().unsqueeze(1)
+    parts = [F.max_pool3d(missing[:, :, :1], (1, scale, scale))]
+    if missing.shape[2] > 1:
+        parts.append(F.max_pool3d(missing[:, :, 1:], (TEMPORAL_SCALE, scale, scale)))
+    return 1 - torch.cat(parts, dim=2)
+
+
 def given_sound(rows: int, tokens: int, generator: torch.Generator) -> Tensor:
     """Which audio tokens are given, of the kinds in SOUND_GIVEN. [B, tokens] bool"""
     kind = choose(SOUND_GIVEN, rows, generator)[:, None]
@@ -123,13 +137,19 @@ def sample_noising(
     model: MMDiT,
     generator: torch.Generator,
     given: dict[str, float] | None = None,
+    unedited: Tensor | None = None,
 ) -> tuple[Noising, Tensor]:
     """Noise levels and masks of a batch, and the route [B] by which its given cells reach the network.
 
-    given: shares of the masks, by the names in GIVEN, which has the usual ones; ValueError for another name.
+    given: shares of the masks, by the names in GIVEN, which has the usual ones, and AROUND_EDIT, which takes the mask
+    `unedited` [B, 1, T, H, W]; ValueError for another name, or if that mask is missing.
     """
-    if unknown := (given or {}).keys() - GIVEN.keys():
-        raise ValueError(f"mask {unknown.pop()!r} is not known: use {', '.join(GIVEN)}")
+    given = GIVEN if given is None else given
+    names = (*GIVEN, AROUND_EDIT)
+    if unknown := given.keys() - set(names):
+        raise ValueError(f"mask {unknown.pop()!r} is not known: use {', '.join(names)}")
+    if given.get(AROUND_EDIT) and unedited is None:
+        raise ValueError(f"mask {AROUND_EDIT!r} needs the cells that the edit leaves alone: give `unedited`")
     patch, tokens = model.config.video_patch, -(-latents // model.config.audio_patch)
     schedule = choose(SCHEDULES, rows, generator)[:, None]
     shared, wave, ordered, foley = (schedule == i for i in range(len(SCHEDULES)))
@@ -146,12 +166,15 @@ def sample_noising(
     independent = random_sigma(rows, 1, generator=generator)
     audio = torch.where(wave, wave_sigma(clock, sound + lag, delay), torch.where(ordered, independent, one))
 
-    shares = {name: (GIVEN if given is None else given).get(name, 0.0) for name in GIVEN}
+    shares = {name: given.get(name, 0.0) for name in names}
     kind = choose(shares, rows, generator) if frames > 1 else torch.zeros(rows, dtype=torch.long)
     kind = torch.where(foley[:, 0], 0, kind)
     heard = given_sound(rows, tokens, generator) & ~foley & (frames > 1)
     audio = audio.expand(-1, tokens).masked_fill(heard, 0.0)
-    mask = given_mask(kind, frames, height, width, generator)
+    around = kind == names.index(AROUND_EDIT)
+    mask = given_mask(kind.masked_fill(around, 0), frames, height, width, generator)
+    if unedited is not None:
+        mask = torch.where(around.view(-1, 1, 1, 1, 1), unedited, mask)
     route = torch.randint(len(ROUTES), (rows,), generator=generator)
     # A token is clean only if all its cells are given; timestep 0 goes with it.
     covered = -F.max_pool3d(-mask, (1, patch, patch), ceil_mode=True)[:, 0]
@@ -184,11 +207,12 @@ def flow_matching_loss(
     *,
     generator: torch.Generator,
     given: dict[str, float] | None = None,
+    unedited: Tensor | None = None,
     **context,
 ) -> tuple[Tensor, Tensor]:
     """Losses (video, audio) of one batch of normalised clean latents [B, C, T, H, W] and [B, Ca, L] (eq. 6).
 
-    video None trains text to audio. given: see `sample_noising`. context: `video_context`, `audio_context`,
+    video None trains text to audio. given, unedited: see `sample_noising`. context: `video_context`, `audio_context`,
     `cross_modal` of MMDiT.forward. `model` may be wrapped for data-parallel training.
     """
     network: MMDiT = getattr(model, "module", model)
@@ -196,7 +220,7 @@ def flow_matching_loss(
     frames, height, width = (
         video.shape[2:] if video is not None else (1, network.config.video_patch, network.config.video_patch)
     )
-    noising, _ = sample_noising(rows, frames, height, width, latents, network, generator, given)
+    noising, _ = sample_noising(rows, frames, height, width, latents, network, generator, given, unedited)
 
     def to_device(x: Tensor) -> Tensor:
         return x.to(audio.device)

@@ -29,7 +29,7 @@ from training.captions import caption
 from training.conditions import zero_padded_patch
 from training.data import load_or_encode
 from training.media import encode_batch
-from training.objective import latents_of, random_sigma, weighted_error
+from training.objective import latents_of, random_sigma, weighted_error, whole_cells
 from training.optim import build_optimizers
 from training.toybox import FRAME_SIZE
 from training.train import normalise
@@ -100,17 +100,12 @@ def in_cells(route: str) -> Show:
         latent = still.new_zeros(*still.shape[:2], slot_of(video.shape[2] - 1) + 1, *still.shape[3:])
         mask = torch.zeros_like(latent[:, :1])
         for frame, still in made:
-            whole = whole_cells(given[:, frame], video.shape[-1] // still.shape[-1])
+            whole = whole_cells(given[:, frame : frame + 1], video.shape[-1] // still.shape[-1])[:, :, 0]
             latent[:, :, slot_of(frame)] = torch.where(whole > 0, still[:, :, 0], latent[:, :, slot_of(frame)])
             mask[:, :, slot_of(frame)] = torch.maximum(whole, mask[:, :, slot_of(frame)])
         return Shown((), latent, mask, route)
 
     return show
-
-
-def whole_cells(given: Tensor, scale: int) -> Tensor:
-    """Pixels of a frame that are given [B, H, W] bool -> cells of which all are: [B, 1, h, w], 1 = given"""
-    return 1 - F.max_pool2d((~given).float().unsqueeze(1), scale)
 
 
 def pixel_padding(encode: Encode, video: Tensor, given: Tensor) -> Shown:

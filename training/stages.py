@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from training.objective import AROUND_EDIT
+
 
 class Stage(NamedTuple):
     """until: share of the whole training at which the stage ends.
@@ -44,17 +46,18 @@ STAGES = (
     Stage(
         "worlds",
         1.00,
-        {0: 0.02, 1: 0.02, 5: 0.80, 9: 0.16},
-        {"nothing": 0.19, "patches": 0.08, "references": 0.07, "worlds": 0.66},
+        {0: 0.02, 1: 0.02, 5: 0.84, 9: 0.12},
+        {"nothing": 0.16, "patches": 0.06, "references": 0.05, "worlds": 0.73},
     ),
 )
 ROWS = {0: 48, 1: 64, 3: 32, 5: 20, 9: 11}  # of a batch, per rank: about the same time for every length
 # Shares of the batches of worlds, by layout, and how many worlds of a layout share a batch.
-LAYOUTS = {"clip": 0.60, "clip and picture": 0.12, "first frame and clip": 0.08, "voice": 0.04, "words": 0.16}
+LAYOUTS = {"clip": 0.53, "clip and picture": 0.09, "first frame and clip": 0.06, "voice": 0.02, "words": 0.30}
 WORLDS_TOGETHER = 5
 # How much more often than others a world is drawn: what is learned late gets more, what is learned at once less.
-OFTEN = {"add": 2.0, "delete subject": 2.0, "replace subject": 2.0, "shape": 2.0, "texture": 1.5}
-OFTEN |= {"tilt": 2.0, "pan right": 2.0, "pan left": 2.0, "zoom in": 2.0, "blocks": 1.5, "night": 1.5}
-OFTEN |= {"paper cut": 0.6, "background": 0.7, "watermark": 0.8, "subtitle": 0.8}
+OFTEN = {"watermark": 0.4, "subtitle": 0.4, "logo": 0.4, "delete": 0.4, "delete subject": 0.5, "background": 0.4}
+OFTEN |= {"colour": 0.6, "snow": 0.4, "shape": 2.0, "replace subject": 2.5, "add": 3.0, "texture": 1.5}
+OFTEN |= {"paper cut": 2.0, "blocks": 2.0, "tilt": 2.5, "zoom in": 2.0, "pan right": 1.2, "pan left": 1.5}
+OFTEN |= {"background picture": 0.5, "motion": 0.5, "expression": 2.0}
 # What of a world's clip is given by a mask beside its instruction, where it has a clip to edit.
-EDIT_GIVEN = {"nothing": 0.86, "first": 0.05, "prefix": 0.05, "outside a box": 0.04}
+EDIT_GIVEN = {"nothing": 0.74, "first": 0.05, "prefix": 0.05, "outside a box": 0.04, AROUND_EDIT: 0.12}

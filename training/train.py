@@ -194,6 +194,7 @@ class Trainer:
             "audio_context": [(self.normalised("audio", latent), times) for latent, times in conditions.audio],
             "cross_modal": chooser.random() >= stage.isolated,
             "given": conditions.given if stage.masks else NO_MASKS,
+            "unedited": conditions.unedited,
         }
 
     def normalised(self, stream: str, latent: Tensor) -> Tensor:

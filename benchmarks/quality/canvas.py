@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.quality.detectors import look, moves, speed_of
 from benchmarks.quality.figures import Array, Figure, Pairs, gain, mean, rate
-from benchmarks.quality.given import Given, InContext, whole_cells
+from benchmarks.quality.given import Given, InContext
 from benchmarks.quality.held_out import generator_of_conditions, prompts_of
 from benchmarks.quality.metrics import distances, inside_psnr
 from benchmarks.quality.pipeline import Mini
@@ -25,6 +25,7 @@ from benchmarks.quality.setting import Comparison, Result, Setting
 from benchmarks.quality.strip import Tile, contact_sheet
 from models.mmdit import TEMPORAL_SCALE
 from training.conditions import zero_padded_patch
+from training.objective import whole_cells
 from training.toybox import FRAME_SIZE, Scenes
 
 # Frames of the patches: the last of a latent frame's four, whose time is a whole number, and others.
@@ -126,7 +127,7 @@ def pixel_padding(mini: Mini, video: Tensor, patches: Patches) -> Given:
 def _in_slot(mini: Mini, video: Tensor, patches: Patches, route: str) -> Given:
     """Encoded alone, in the latent frame that stands for its frame; cells that it fills in part are lost."""
     alone = mini.encode(patches.still(video))
-    cells = whole_cells(patches.mask[:, None], mini.codecs.video)
+    cells = whole_cells(patches.mask[:, None], mini.codecs.video.spatial_scale)
     latent_frames = 1 + (video.shape[2] - 1) // TEMPORAL_SCALE
     here = (torch.arange(latent_frames) == patches.slot[:, None])[:, None, :, None, None]
     return Given(alone.expand(-1, -1, latent_frames, -1, -1), cells * here, route=route)

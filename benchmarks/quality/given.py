@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from models.mmdit import Context
@@ -92,15 +91,6 @@ class Given:
 
 def _shared_times(entries: tuple[InContext, ...]) -> list[Context]:
     return [(latent, times[0]) for latent, times in entries]
-
-
-def whole_cells(given: Tensor, codec: VideoVAE) -> Tensor:
-    """Pixels that are given [B, F, H, W] bool -> cells of which everything is given [B, 1, T, h, w], 1 = given."""
-    missing, s = (~given).float().unsqueeze(1), codec.spatial_scale
-    first = F.max_pool3d(missing[:, :, :1], (1, s, s))
-    if missing.shape[2] == 1:
-        return 1 - first
-    return 1 - torch.cat([first, F.max_pool3d(missing[:, :, 1:], (codec.temporal_scale, s, s))], dim=2)
 
 
 def pixels_of(cells: Tensor, codec: VideoVAE) -> Tensor:

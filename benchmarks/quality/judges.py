@@ -28,9 +28,9 @@ from benchmarks.quality.worlds import MOST, Case, every_pair, shows
 from training.toybox import FRAME_SIZE, Scenes
 from training.worlds.edits import CORNERS, STRIPE, level_of_props, props
 from training.worlds.effects import EFFECTS, strengths
+from training.worlds.example import CHANGED
 from training.worlds.styles import GLOBAL
 
-CHANGED = 0.1  # difference in a colour, of 2, from which on an edit changes a pixel
 BESIDE = 2  # pixels beside a change, which codecs blur into it, that belong neither to it nor to the rest
 HALF_WAY = 0.5  # root mean square distance to the truth, as a share of the distance that there was to go
 FAINT = 0.2  # share of an overlay's contrast that may be left
@@ -74,19 +74,9 @@ class Seen:
 # -- where an edit changes the picture ---------------------------------------------------------------------------------
 
 
-def changed(case: Case) -> Tensor:
-    """Pixels that the edit changes, [B, F, H, W] bool."""
-    return (case.source - case.example.video).abs().amax(1) > CHANGED
-
-
-def unchanged(case: Case) -> Tensor:
-    """Pixels that it leaves as they are, a little away from the others. [B, F, H, W] bool"""
-    return F.max_pool2d(changed(case).float(), 2 * BESIDE + 1, stride=1, padding=BESIDE) == 0
-
-
 def way_left(video: Tensor, case: Case) -> Array:
     """How far clip i is from truth j where the edit changes the picture: 1 as far as the source, 0 there. [B, B]"""
-    where, truth = changed(case), case.example.video
+    where, truth = case.example.changed, case.example.video
     to_go = squared_errors(case.source, truth, where).diagonal()
     return np.sqrt(squared_errors(video, truth, where) / np.maximum(to_go, 1e-9))
 
@@ -97,14 +87,14 @@ def trace_left(video: Tensor, case: Case) -> Array:
     What clip i shows beside that, such as a blur, has no part in it.
     """
     truth = case.example.video
-    contrast = torch.where(changed(case)[:, None], case.source - truth, 0).flatten(1).double()
+    contrast = torch.where(case.example.changed[:, None], case.source - truth, 0).flatten(1).double()
     along = video.flatten(1).double() @ contrast.T - (truth.flatten(1).double() * contrast).sum(1)
     return (along / contrast.square().sum(1).clamp(min=1e-9)).numpy()
 
 
 def rest_psnr(video: Tensor, case: Case) -> Array:
     """Picture where the edit changes nothing, against the truth, in dB. [B]"""
-    return own_psnr(video, case.example.video, unchanged(case))
+    return own_psnr(video, case.example.video, case.example.unchanged(BESIDE))
 
 
 # -- where objects are -------------------------------------------------------------------------------------------------

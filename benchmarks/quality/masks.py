@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.quality.detectors import look
 from benchmarks.quality.figures import Array, Figure, Pairs, mean, rate
-from benchmarks.quality.given import Given, InContext, pixels_of, whole_cells
+from benchmarks.quality.given import Given, InContext, pixels_of
 from benchmarks.quality.held_out import generator_of_conditions, prompts_of
 from benchmarks.quality.metrics import (
     distances,
@@ -29,6 +29,7 @@ from benchmarks.quality.pipeline import Clips, Mini
 from benchmarks.quality.setting import Result, Setting
 from benchmarks.quality.strip import Tile, contact_sheet
 from models.mmdit import TEMPORAL_SCALE
+from training.objective import whole_cells
 from training.toybox import FRAME_SIZE, HOP, SAMPLE_RATE, Scenes
 
 GENERATOR = 20  # of the masks' random numbers
@@ -66,7 +67,7 @@ class Source:
     def _task(self, given: Tensor, *, scenes: Scenes | None = None, latents: int = 0) -> Task:
         """given [B, F, H, W] bool: pixels, of which whole cells stay. latents: of the sound that stay."""
         codec = self.mini.codecs.video
-        cells = whole_cells(given, codec)
+        cells = whole_cells(given, codec.spatial_scale)
         pixels = pixels_of(cells, codec)
         conditions = Given(self.mini.encode(torch.where(pixels[:, None], self.video, -1.0)), cells)
         if latents:

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.quality.given import Given, InContext, pixels_of, whole_cells
+from benchmarks.quality.given import Given, InContext, pixels_of
 from benchmarks.quality.pipeline import Codecs, Mini, Sampling, digest, load_network
 from benchmarks.videocanvas.sets import Group
 from models.mmdit import TEMPORAL_SCALE
 from models.text_encoder import load_text_encoder
+from training.objective import whole_cells
 from training.paradigms import WAYS, Encode, Show, Shown, slot_of, stills
 
 
@@ -89,7 +90,7 @@ def shipped(model: Path, weights: Path, codecs: Codecs) -> Contender:
 def as_nodes(mini: Mini, video: Tensor, given: Tensor) -> Shown:
     """As `canvas/compile.py` routes it: latent frames by mask if what is given fills whole cells, or is part of a clip
     (its edge is then lost to the grid), in the condition channels and clean; all else is in context at frame / 4."""
-    cells = whole_cells(given, mini.codecs.video)
+    cells = whole_cells(given, mini.codecs.video.spatial_scale)
     pixels = pixels_of(cells, mini.codecs.video)
     shown, latent_frames = given[0].flatten(1).any(1), cells.shape[2]
     by_mask = torch.zeros(latent_frames, dtype=torch.bool)

@@ -6,6 +6,7 @@ import torch
 from models.mmdit import MMDiT, MMDiTConfig
 from training import objective
 from training.objective import (
+    AROUND_EDIT,
     GIVEN,
     ROUTES,
     SOUND_GIVEN,
@@ -15,6 +16,7 @@ from training.objective import (
     sample_noising,
     wave_sigma,
     weighted_error,
+    whole_cells,
 )
 from training.sampling import sample_euler, simple_sigmas
 from training.stages import EDIT_GIVEN
@@ -69,6 +71,28 @@ def test_given_masks(g):
     assert (some.amin((1, 2)) == 0).all() and len(some[:, :, 0].unique(dim=0)) > 10
 
 
+def test_whole_cells(g):
+    given = torch.ones(2, 9, 16, 24, dtype=torch.bool)
+    given[0, 0, 3, 3] = given[1, 6, 15, 23] = False
+    cells = whole_cells(given, 8)
+    assert cells.shape == (2, 1, 3, 2, 3)
+    assert (cells == 0).nonzero().tolist() == [[0, 0, 0, 0, 0], [1, 0, 2, 1, 2]]
+    assert torch.equal(whole_cells(given[:, :1], 8), cells[:, :, :1]), "a picture alone"
+
+
+def test_the_mask_around_an_edit_is_the_one_handed_over(model, g):
+    unedited = (torch.rand(3, 1, 5, 8, 8, generator=g) < 0.5).float()
+    only = {AROUND_EDIT: 1.0}
+    for _ in range(8):
+        noising, route = sample_noising(3, 5, 8, 8, 10, model, g, only, unedited)
+        shown = route != ROUTES.index("clean")
+        foley = (noising.sigma == 0).flatten(1).all(1)  # the whole picture is given instead
+        rows = shown & ~foley
+        assert torch.equal(noising.mask[rows], unedited[rows]) and not noising.mask[~shown].any()
+    with pytest.raises(ValueError, match="give `unedited`"):
+        sample_noising(3, 5, 8, 8, 10, model, g, only)
+
+
 def test_given_sound(g):
     given = given_sound(4000, 23, g)
     whole, nothing = given.all(1), ~given.any(1)
@@ -118,8 +142,8 @@ def test_what_is_given_can_be_chosen(g, model):
 
 
 def test_edits_have_few_masks(g, model):
-    assert sum(EDIT_GIVEN.values()) == pytest.approx(1) and set(EDIT_GIVEN) <= set(GIVEN)
-    noising, route = sample_noising(4000, 5, 8, 8, 46, model, g, EDIT_GIVEN)
+    around = torch.ones(4000, 1, 5, 8, 8)
+    noising, route = sample_noising(4000, 5, 8, 8, 46, model, g, EDIT_GIVEN, around)
     shown = noising.mask[route != ROUTES.index("clean")].flatten(2).mean(2)  # [rows, T]
     foley = 0.1
     assert abs(float((shown.sum(1) == 0).float().mean()) - (1 - (1 - EDIT_GIVEN["nothing"]) * (1 - foley))) < 0.02

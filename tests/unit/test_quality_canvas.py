@@ -16,7 +16,7 @@ from benchmarks.quality import canvas, masks, pipeline, references
 from benchmarks.quality.canvas import OFF_GRID, ON_GRID, Comparer, Patches, Placed, Way, draw_patches
 from benchmarks.quality.detectors import NONE, listen, look, moves
 from benchmarks.quality.figures import Figure
-from benchmarks.quality.given import Given, InContext, pixels_of, whole_cells
+from benchmarks.quality.given import Given, InContext, pixels_of
 from benchmarks.quality.held_out import generator_of_conditions, held_out_scenes
 from benchmarks.quality.metrics import distances, inside_psnr, own_psnr, share_of_frames, signal_to_noise
 from benchmarks.quality.pipeline import Clips, Mini, Sampling
@@ -25,6 +25,7 @@ from benchmarks.quality.setting import Comparison, Result, Setting
 from benchmarks.quality.strip import FRAME_SIZE, OUTLINE, Tile, contact_sheet, tile
 from models.mmdit import MMDiT
 from training.captions import SYNONYMS
+from training.objective import whole_cells
 from training.sampling import sample_euler
 from training.toybox import Scenes
 
@@ -170,14 +171,14 @@ def test_a_cell_is_given_only_if_all_of_it_is(mini, seed, frames):
     pixels = torch.ones(2, frames, FRAME_SIZE, FRAME_SIZE, dtype=torch.bool)
     for clip, frame, y, x in torch.randint(0, 2**20, (6, 4), generator=generator).tolist():
         pixels[clip % 2, frame % frames, y % FRAME_SIZE, x % FRAME_SIZE] = False
-    cells = whole_cells(pixels, mini.codecs.video)
+    cells = whole_cells(pixels, mini.codecs.video.spatial_scale)
     covered = pixels_of(cells, mini.codecs.video)
     assert cells.shape == (2, 1, 1 + (frames - 1) // 4, 8, 8) and covered.shape == pixels.shape
     assert not (covered & ~pixels).any()
     missing = (~pixels).sum((1, 2, 3))
     lost = (1 - cells).sum((1, 2, 3, 4))
     assert (lost <= missing).all() and ((lost == 0) == (missing == 0)).all()
-    assert torch.equal(whole_cells(covered, mini.codecs.video), cells)
+    assert torch.equal(whole_cells(covered, mini.codecs.video.spatial_scale), cells)
 
 
 def test_clips_with_the_same_times_are_sampled_together():

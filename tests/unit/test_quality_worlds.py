@@ -158,10 +158,10 @@ def test_an_overlay_is_gone_when_neither_it_nor_its_negative_is_seen(case, name)
 
 def test_what_an_edit_leaves_alone_is_told_apart_from_what_it_changes(case):
     x = case("logo")
-    spoiled = torch.where(judges.unchanged(x)[:, None], x.example.video, 1.0)
+    spoiled = torch.where(x.example.unchanged(judges.BESIDE)[:, None], x.example.video, 1.0)
     assert (judges.rest_psnr(spoiled, x) == 100).all()
     assert judges.rest_psnr(x.example.video + 0.02, x) == pytest.approx(40, abs=0.1)
-    assert not (judges.changed(x) & judges.unchanged(x)).any()
+    assert not (x.example.changed & x.example.unchanged(judges.BESIDE)).any()
 
 
 @pytest.mark.parametrize("name", ["logo", "shape", "night", "outline", "zoom in", "tilt"])

@@ -3,7 +3,7 @@
 import pytest
 
 from training.conditions import KINDS
-from training.objective import GIVEN
+from training.objective import AROUND_EDIT, GIVEN
 from training.stages import EDIT_GIVEN, LAYOUTS, ROWS, STAGES, WORLDS_TOGETHER
 from training.worlds import WORLDS
 
@@ -36,4 +36,4 @@ def test_long_clips_come_in_smaller_batches():
 def test_layouts_and_masks_of_the_worlds():
     assert sum(LAYOUTS.values()) == pytest.approx(1)
     assert set(LAYOUTS) == {world.layout for world in WORLDS.values()}
-    assert sum(EDIT_GIVEN.values()) == pytest.approx(1) and set(EDIT_GIVEN) <= set(GIVEN)
+    assert sum(EDIT_GIVEN.values()) == pytest.approx(1) and set(EDIT_GIVEN) <= {*GIVEN, AROUND_EDIT}

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from training.captions import SYNONYMS, with_article
 from training.toybox import Scenes
 
+CHANGED = 0.1  # difference in a colour, of 2, from which on an edit changes a pixel
 VIDEO, SUBJECT, BACKGROUND, VOICE = "@video_1", "@image_1", "@image_2", "@audio_0"  # the tags that prompts speak of
 
 
@@ -37,6 +39,17 @@ class Example:
 
     def __len__(self) -> int:
         return len(self.video)
+
+    @property
+    def changed(self) -> Tensor:
+        """Pixels that the edit changes, [B, F, H, W] bool. ValueError if there is no clip to edit."""
+        if self.source is None:
+            raise ValueError("this example has no clip to edit")
+        return (self.source - self.video).abs().amax(1) > CHANGED
+
+    def unchanged(self, beside: int) -> Tensor:
+        """Pixels that it leaves as they are, more than so many pixels away from the others. [B, F, H, W] bool"""
+        return F.max_pool2d(self.changed.float(), 2 * beside + 1, stride=1, padding=beside) == 0
 
 
 @dataclass(frozen=True)
