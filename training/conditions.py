@@ -30,7 +30,7 @@ SMALLEST_PATCH = 0.2  # of the frame's width and height (VideoCanvas, training r
 MOTION_FRAMES = 17
 PACE = 58.0  # pixels per second of what sounds in a voice
 VOICE_LATENTS = 22  # about half a second
-CLIPS_READ = 0.4  # share of the batches whose text encoder sees the clip to edit: all of its frames are costly to read
+CLIPS_READ = 0.25  # share of the batches whose text encoder sees the clip to edit: all of its frames are costly to read
 AROUND = 4  # pixels between what an edit changes and the mask around it
 SOUND_SAID = 0.5  # chance that a caption with a subject for reference says how it sounds
 

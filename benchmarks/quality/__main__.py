@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.quality.pipeline import CODEC_FILES, Codecs, Mini, Sampling, digest
-from benchmarks.quality.report import key_of, markdown, save_tables, table_of
+from benchmarks.quality.report import key_of, markdown, save_tables, sheet_of, table_of
 from benchmarks.quality.setting import Setting
 from benchmarks.quality.strip import sheet
 from benchmarks.quality.tasks import LENGTHS, TASKS, WITHOUT_NETWORK
@@ -98,14 +98,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             settings |= {"steps": options.steps, "guidance": options.guidance, "model": model}
         table = table_of(task, result, settings)
         tables[key_of(table)] = table
-        save_tables(options.out / "quality.json", {key_of(table): table})
-        print(markdown(table), end="\n\n", flush=True)
         picture = result.picture
         if picture is None and result.clips is not None:
             picture = sheet(result.clips, result.captions)
         if picture is not None:
             # A palette makes the file a third as large.
-            picture.convert("RGB").quantize(256).save(options.out / f"{task}_{options.frames}.png", optimize=True)
+            picture.convert("RGB").quantize(256).save(options.out / sheet_of(table), optimize=True)
+        save_tables(options.out / "quality.json", {key_of(table): table})
+        print(markdown(table), end="\n\n", flush=True)
         print(f"{task}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
     return tables
 

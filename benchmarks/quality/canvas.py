@@ -1,14 +1,14 @@
-"""Is placement real? Patches of held-out clips anywhere in space and time, and VideoCanvas' alternatives to its way.
+"""Is placement real? Patches of held-out clips anywhere in space and time, shown in VideoCanvas' way.
 
 A patch is a random rectangle of one frame of a real clip, 20 to 100 % of its width and height. A new clip is made from
-the caption and the patch, and compared with the real one inside the rectangle, at that frame.
+the caption and the patch, and compared with the real one inside the rectangle, at that frame. `benchmarks/videocanvas`
+compares this way with its alternatives, each in a network trained for it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,17 +21,15 @@ from benchmarks.quality.given import Given, InContext
 from benchmarks.quality.held_out import generator_of_conditions, prompts_of
 from benchmarks.quality.metrics import distances, inside_psnr
 from benchmarks.quality.pipeline import Mini
-from benchmarks.quality.setting import Comparison, Result, Setting
+from benchmarks.quality.setting import Result, Setting
 from benchmarks.quality.strip import Tile, contact_sheet
 from models.mmdit import TEMPORAL_SCALE
 from training.conditions import zero_padded_patch
-from training.objective import whole_cells
 from training.toybox import FRAME_SIZE, Scenes
 
 # Frames of the patches: the last of a latent frame's four, whose time is a whole number, and others.
 ON_GRID, OFF_GRID = (4, 8, 12), (2, 3, 5, 7, 10, 13)
 SEVERAL = (3, 8, 13)  # all at once
-PAPER_FRAMES = (2, 3, 4)  # targets of VideoCanvas' Table 3
 NEIGHBOURS = 2  # frames before and after, in the contact sheet
 
 
@@ -46,10 +44,6 @@ class Patches:
     def slot(self) -> Tensor:
         """The latent frame that stands for the frame, ceil(frame / 4). [B]"""
         return -(-self.frame // TEMPORAL_SCALE)
-
-    def shown(self, video: Tensor) -> Tensor:
-        """Video [B, 3, F, H, W] with zeros (mid grey) outside the rectangle, in all frames."""
-        return video * self.mask[:, None, None]
 
     def inside(self, frames: int) -> Tensor:
         """The rectangle at its frame, nothing in the others. [B, F, H, W] bool"""
@@ -66,8 +60,8 @@ class Patches:
         return np.take_along_axis(track, frames[..., None], axis=1)
 
     def still(self, video: Tensor) -> Tensor:
-        """The zero-padded frame alone, [B, 3, 1, H, W]."""
-        return self.shown(at(video, self.frame)[:, :, None])
+        """The frame alone, zeros (mid grey) outside the rectangle. [B, 3, 1, H, W]"""
+        return at(video, self.frame)[:, :, None] * self.mask[:, None, None]
 
 
 def at(video: Tensor, frame: Tensor) -> Tensor:
@@ -87,65 +81,14 @@ def draw_patches(scenes: Scenes, frames: Sequence[int], generator: torch.Generat
     return Patches(frame, mask)
 
 
-# -- VideoCanvas' way, and what it is compared with --------------------------------------------------------------------
-
-Method = Callable[[Mini, Tensor, Patches], Given]
-
-
-def _in_context(latent: Tensor, times: Sequence[float | None]) -> Given:
-    return Given(video_context=(InContext(latent, [None if time is None else (float(time),) for time in times]),))
-
-
-def rope_interpolation(mini: Mini, video: Tensor, patches: Patches) -> Given:
-    """VideoCanvas sec. 3.2: encoded alone, in context at frame / 4."""
-    return _in_context(mini.encode(patches.still(video)), (patches.frame / TEMPORAL_SCALE).tolist())
-
-
-def nearest_slot(mini: Mini, video: Tensor, patches: Patches) -> Given:
-    """The same at the nearest whole number."""
-    nearest = (patches.frame / TEMPORAL_SCALE + 0.5).floor()
-    return _in_context(mini.encode(patches.still(video)), nearest.tolist())
-
-
-def no_rope(mini: Mini, video: Tensor, patches: Patches) -> Given:
-    """The same without any rotary position."""
-    return _in_context(mini.encode(patches.still(video)), [None] * len(video))
-
-
-def latent_slice(mini: Mini, video: Tensor, patches: Patches) -> Given:
-    """Of the real clip, encoded as a clip, the latent frame that stands for the frame: it has seen four frames."""
-    return _in_context(at(mini.encode(patches.shown(video)), patches.slot)[:, :, None], patches.slot.tolist())
-
-
-def pixel_padding(mini: Mini, video: Tensor, patches: Patches) -> Given:
-    """The same of a clip that is grey but for the patch."""
-    rows, padded = torch.arange(len(video)), torch.zeros_like(video)
-    padded[rows, :, patches.frame] = patches.still(video)[:, :, 0]
-    return _in_context(at(mini.encode(padded), patches.slot)[:, :, None], patches.slot.tolist())
-
-
-def _in_slot(mini: Mini, video: Tensor, patches: Patches, route: str) -> Given:
-    """Encoded alone, in the latent frame that stands for its frame; cells that it fills in part are lost."""
-    alone = mini.encode(patches.still(video))
-    cells = whole_cells(patches.mask[:, None], mini.codecs.video.spatial_scale)
-    latent_frames = 1 + (video.shape[2] - 1) // TEMPORAL_SCALE
-    here = (torch.arange(latent_frames) == patches.slot[:, None])[:, None, :, None, None]
-    return Given(alone.expand(-1, -1, latent_frames, -1, -1), cells * here, route=route)
-
-
-def latent_replacement(mini: Mini, video: Tensor, patches: Patches) -> Given:
-    """Clean among the noisy latents, with timestep 0."""
-    return _in_slot(mini, video, patches, "clean")
-
-
-def channel_concat(mini: Mini, video: Tensor, patches: Patches) -> Given:
-    """In the condition channels (SkyReels-V4 eq. 7)."""
-    return _in_slot(mini, video, patches, "channels")
-
-
-def nothing(mini: Mini, video: Tensor, patches: Patches) -> Given:
-    """The caption alone."""
-    return Given()
+def given_patches(mini: Mini, video: Tensor, *patches: Patches) -> Given:
+    """One or more patches per clip, each encoded alone and in context at frame / 4 (VideoCanvas sec. 3.2)."""
+    return Given(
+        video_context=tuple(
+            InContext(mini.encode(patch.still(video)), [(frame / TEMPORAL_SCALE,) for frame in patch.frame.tolist()])
+            for patch in patches
+        )
+    )
 
 
 # -- how well clips follow patches -------------------------------------------------------------------------------------
@@ -182,11 +125,6 @@ class Placed:
             shape=(sight.shape == scenes.shape[:, None]).double().mean(1).numpy(),
         )
 
-    @classmethod
-    def averaged(cls, *parts: Placed) -> Placed:
-        """The same clips with several patches, one after the other."""
-        return cls(**{f.name: np.mean([getattr(part, f.name) for part in parts], axis=0) for f in fields(cls)})
-
     def figures(self) -> dict[str, Figure]:
         psnr, away = (Pairs.of(x, np.ones(len(x))) for x in (self.psnr, self.away))
         return {
@@ -201,100 +139,9 @@ class Placed:
         }
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way of conditioning, with patches at frames 4n and with patches at others."""
-
-    on: Placed
-    off: Placed
-
-    @property
-    def both(self) -> Placed:
-        return Placed.averaged(self.on, self.off)
-
-
-class Trials:
-    """The same held-out clips, made from the same patches in one way after the other."""
-
-    def __init__(self, setting: Setting, on: Patches, off: Patches):
-        self.setting, self.on, self.off = setting, on, off
-        self.prompts, self.real = prompts_of(setting.scenes), setting.scenes.render()
-
-    def sample(self, method: Method, *patches: Patches) -> Tensor:
-        """Video [B, 3, F, H, W] from the captions and one or more patches."""
-        setting, mini = self.setting, self.setting.network
-        setting.report(f"{method.__name__.replace('_', ' ')}: {len(patches)} patch{'es' * (len(patches) > 1)}")
-        made = [method(mini, self.real, patch) for patch in patches]
-        given = replace(made[0], video_context=tuple(entry for one in made for entry in one.video_context))
-        video = mini.generate(self.prompts, frames=setting.scenes.frames, sampling=setting.sampling, given=given).video
-        assert video is not None
-        return video
-
-    def placed(self, video: Tensor, *patches: Patches) -> Placed:
-        return Placed.of(video, self.setting.scenes, self.real, *patches)
-
-    def both(self, on: Tensor, off: Tensor) -> Way:
-        return Way(self.placed(on, self.on), self.placed(off, self.off))
-
-    def way(self, method: Method) -> Way:
-        return self.both(self.sample(method, self.on), self.sample(method, self.off))
-
-
-@dataclass(frozen=True)
-class Comparer:
-    """Makes tables in the shape of VideoCanvas' out of ways, with the same rows to compare with at their end.
-
-    paper: which clips have a patch at a frame of PAPER_FRAMES [B], among those at frames 4n, and among the others.
-    """
-
-    ours: Way
-    caption: Way
-    ceiling: Way
-    paper: tuple[Tensor, Tensor]
-
-    def compare(self, title: str, ways: dict[str, Way], ours: str, note: str) -> Comparison:
-        rows = {name: self.figures(way) for name, way in ways.items()}
-        rows |= {
-            ours: self.figures(self.ours) | {"against ours": None},
-            "caption alone": self.figures(self.caption),
-            "chance": self.chance(),
-            "ceiling": self.figures(self.ceiling),
-        }
-        columns = list(rows["chance"])
-        return Comparison(title, columns, {name: [row[x] for x in columns] for name, row in rows.items()}, note)
-
-    def figures(self, way: Way) -> dict[str, Figure | None]:
-        on, off, both = (placed.psnr.diagonal() for placed in (way.on, way.off, way.both))
-        paper = np.concatenate([x[here.numpy()] for x, here in zip((on, off), self.paper, strict=True)])
-        whole = way.both.figures()
-        return {
-            "PSNR at frames 4n": mean(on),
-            "at other frames": mean(off),
-            "at frames 2, 3, 4": mean(paper),
-            "against ours": mean(both - self.ours.both.psnr.diagonal()),
-            "place off by (px)": whole["patch_away"],
-            "moves": whole["moves"],
-            "px/s": whole["pace"],
-            "px/s at the patch": whole["pace_there"],
-            "one object": whole["one_object"],
-            "shape": whole["shape"],
-        }
-
-    def chance(self) -> dict[str, Figure | None]:
-        """Our clips with the patches of others."""
-        on, off, both = (placed.figures() for placed in (self.ours.on, self.ours.off, self.ours.both))
-        known = {
-            "PSNR at frames 4n": on["patch_psnr"],
-            "at other frames": off["patch_psnr"],
-            "place off by (px)": both["patch_away"],
-        }
-        exchanged = {name: Figure(figure.chance or math.nan, math.nan) for name, figure in known.items()}
-        return dict.fromkeys(self.figures(self.ours)) | exchanged
-
-
 def canvas(setting: Setting) -> Result:
-    """Clips from a caption and a patch at any frame, by VideoCanvas' way and by its alternatives."""
-    scenes = setting.scenes
+    """Clips from a caption and a patch at any frame, or several."""
+    scenes, mini = setting.scenes, setting.network
     if scenes.frames < 9:
         raise ValueError(f"frames {scenes.frames} leaves no frames around a patch: use 9 or more")
 
@@ -302,60 +149,30 @@ def canvas(setting: Setting) -> Result:
         generator = generator_of_conditions(setting.sampling.seed, index)
         return draw_patches(scenes, [frame for frame in frames if frame < scenes.frames], generator)
 
-    trials = Trials(setting, draw(0, *ON_GRID), draw(1, *OFF_GRID))
     several = [draw(2 + i, frame) for i, frame in enumerate(SEVERAL) if frame < scenes.frames]
-    codec = setting.codecs.reconstruct(trials.real, scenes.sound()).video
+    ways = {
+        "patch at a frame 4n": [draw(0, *ON_GRID)],
+        "patch at another frame": [draw(1, *OFF_GRID)],
+        f"{len(several)} patches at once": several,
+    }
+    prompts, real = prompts_of(scenes), scenes.render()
+    codec = setting.codecs.reconstruct(real, scenes.sound()).video
     assert codec is not None
-
-    on, off = (trials.sample(rope_interpolation, patches) for patches in (trials.on, trials.off))
-    together = trials.placed(trials.sample(rope_interpolation, *several), *several)
-    alone = trials.sample(nothing, trials.on)
-    ours, caption, ceiling = (trials.both(*videos) for videos in ((on, off), (alone, alone), (codec, codec)))
     figures: dict[str, Figure] = {}
-    ceilings: dict[str, Figure] = {}
-    for name, made, best in (
-        ("patch at a frame 4n", ours.on, ceiling.on),
-        ("patch at another frame", ours.off, ceiling.off),
-        (f"{len(several)} patches at once", together, trials.placed(codec, *several)),
-    ):
-        figures |= {f"{name}/{key}": figure for key, figure in made.figures().items()}
-        ceilings |= {f"{name}/{key}": figure for key, figure in best.figures().items() if key != "patch_gain"}
-
-    on_paper, off_paper = (torch.isin(x.frame, torch.tensor(PAPER_FRAMES)) for x in (trials.on, trials.off))
-    comparer = Comparer(ours, caption, ceiling, (on_paper, off_paper))
-    # At frames 4n the nearest whole number is the patch's own time.
-    nearest = Way(ours.on, trials.placed(trials.sample(nearest_slot, trials.off), trials.off))
-    comparisons = [
-        comparer.compare(
-            "VideoCanvas Table 2: ways of conditioning",
-            {
-                "latent replacement": trials.way(latent_replacement),
-                "channel concat": trials.way(channel_concat),
-            },
-            "in-context conditioning",
-            "The patch is encoded alone. Replacement and concat put it into the latent frame ceil(frame / 4); what of "
-            "it does not fill a cell of 8 x 8 pixels is lost.",
-        ),
-        comparer.compare(
-            "VideoCanvas Table 3: ways of placing a frame in time",
-            {
-                "latent-space slice": trials.way(latent_slice),
-                "pixel-space padding": trials.way(pixel_padding),
-                "without RoPE interpolation": nearest,
-            },
-            "RoPE interpolation",
-            "All in context. The slice is cut from the real clip, so it has seen four real frames. Without "
-            "interpolation, a patch is at the nearest whole number, which at frames 4n is the same.",
-        ),
-        comparer.compare(
-            "VideoCanvas Table R5: rotary positions of the patches",
-            {"none": trials.way(no_rope)},
-            "fractional",
-            "Integer extrapolation (all positions times four) cannot be had: no network was trained for it.",
-        ),
-    ]
-    picture = picture_of(trials.prompts, trials.real, [(trials.on, on), (trials.off, off)])
-    return Result(figures, ceilings, comparisons=comparisons, picture=picture)
+    ceiling: dict[str, Figure] = {}
+    shown: list[tuple[Patches, Tensor]] = []
+    for way, patches in ways.items():
+        setting.report(way)
+        given = given_patches(mini, real, *patches)
+        video = mini.generate(prompts, frames=scenes.frames, sampling=setting.sampling, given=given).video
+        assert video is not None
+        for result, made in ((figures, video), (ceiling, codec)):
+            placed = Placed.of(made, scenes, real, *patches)
+            result.update({f"{way}/{name}": figure for name, figure in placed.figures().items()})
+        del ceiling[f"{way}/patch_gain"]
+        if len(patches) == 1:
+            shown.append((patches[0], video))
+    return Result(figures, ceiling, picture=picture_of(prompts, real, shown))
 
 
 def picture_of(prompts: list[str], real: Tensor, groups: list[tuple[Patches, Tensor]], count: int = 6) -> Image.Image:

@@ -19,6 +19,7 @@ from safetensors import safe_open
 
 from benchmarks.quality.pipeline import CODEC_FILES, digest
 from benchmarks.quality.report import NOTES, TITLES, Table, figure_text, grid, load_tables, markdown, number_text
+from benchmarks.quality.worlds import MASKED
 from training.captions import caption
 from training.toybox import FRAME_RATE, FRAME_SIZE, LEVELS, SAMPLE_RATE, Level, Shape, sample_scenes
 from training.worlds import TABLE_3, WORLDS
@@ -110,13 +111,15 @@ def table_3(table: Table, tables: dict[str, Table]) -> str:
                     f"≥ {done['bar']:g} {'pass' if done['passed'] else '**fail**'}",
                     value(rest) and f"{value(rest)} of {value(rest, 'ceiling')}",
                     value(row_of(world, "rest_kept")),
+                    value(row_of(f"{world} {MASKED}", "done", "removed")),
+                    value(row_of(f"{world} {MASKED}", "done_alone")),
                     value(row_of(world, "in_place")),
                     value(row_of(world, "truth_sync_gain")),
                     value(row_of(world, "truth_pitch", "said_pitch")),
                 ]
             )
     head = ["Table 3 of SkyReels-V4", "world", "done", "chance", "ceiling", "bar", "the rest, dB of the codecs' dB"]
-    head += ["rest unchanged", "object in place", "sync above chance", "pitch"]
+    head += ["rest unchanged", f"done {MASKED}", "and nothing else", "object in place", "sync above chance", "pitch"]
     settings = ", ".join(f"{name.replace('_', ' ')} {x}" for name, x in table["settings"].items())
     more = "All figures of these tasks, with chance and ceiling, are in `benchmarks/results/quality.md`."
     return "\n\n".join([f"### {TITLES[EDITS]}", f"{settings}.", grid(head, lines), f"{NOTES[EDITS]} {more}"])

@@ -19,14 +19,18 @@ def measured(trial: Trial) -> dict[str, Figure]:
     case, best = trial.case, trial.best.video
     assert best is not None
     seen, figures = Seen(trial.clips, case), {}
-    figures["removed" if case.name in OVERLAYS else "done"] = exchanged(done(seen))
+    is_done = done(seen)
+    figures["removed" if case.name in OVERLAYS else "done"] = exchanged(is_done)
     if in_place in CRITERIA[case.name]:
         figures["in_place"] = exchanged(in_place(seen))
     if case.name in LOCAL:
         rest, ceiling = rest_psnr(seen.video, case), rest_psnr(best, case)
+        kept = rest >= np.minimum(ceiling - LOSS, PLENTY)
         figures["rest_psnr"] = mean(rest)
         figures["overlay_rest_loss" if case.name in OVERLAYS else "rest_loss"] = mean(ceiling - rest)
-        figures["rest_kept"] = mean(rest >= np.minimum(ceiling - LOSS, PLENTY))
+        figures["rest_kept"] = mean(kept)
+        if trial.masked:
+            figures["done_alone"] = mean(is_done.diagonal() & kept)
     if case.name == "motion":
         figures["reference_colour"] = share_of_frames(seen.sight.colour, case.scenes.colour)
         figures["reference_shape"] = share_of_frames(seen.sight.shape, case.scenes.shape)
@@ -56,4 +60,4 @@ def _sound(seen: Seen, case: Case) -> dict[str, Figure]:
 
 def edits(setting: Setting) -> Result:
     """Clips that are edited, and what else is made from a clip and a picture."""
-    return tried(setting, CRITERIA, measured)
+    return tried(setting, CRITERIA, measured, masked=LOCAL)

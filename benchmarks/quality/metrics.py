@@ -108,6 +108,7 @@ METRICS = {
     "rest_loss": Metric("what the edit leaves alone, below the codecs (dB)", down=True),
     "overlay_rest_loss": Metric("what the edit leaves alone, below the codecs (dB)", 1.0, down=True),
     "rest_kept": Metric("what the edit leaves alone is unchanged (share of clips)"),
+    "done_alone": Metric("what was asked for is done, and nothing else is changed (share of clips)", 0.7),
     "guide_away": Metric("distance of the object from its place in the clip that it follows (pixels)", down=True),
     "truth_sync_gain": Metric("sounds that begin within 80 ms of a bounce of the truth, above chance"),
     "truth_pitch": Metric("sound has the pitch of the truth's colour (share of sounding clips)"),

@@ -57,10 +57,8 @@ NOTES = {
     "through the codecs.",
     "canvas": "Chance: the frames of other clips in the place of each patch. Ceiling: the real clip through the codec, "
     "inside the same patch. Clips that move, with one object of the right shape, stand for the Dynamic Degree and the "
-    "Imaging Quality of VideoCanvas' tables, which need networks that know the real world; there is no FVD either. One "
-    "network is measured in all ways: it was trained with patches in context and with given cells by either route, but "
-    "neither with a slice, nor with padding in time, nor with a wrong position or none, nor with the latent of a still "
-    f"in the place of four frames. {PROPOSED}",
+    "Imaging Quality of VideoCanvas' tables, which need networks that know the real world; there is no FVD either. "
+    f"`benchmarks/videocanvas` compares this way of conditioning with its alternatives. {PROPOSED}",
     "references": "Captions say nothing of what the reference shows. Chance: all references exchanged. Ceiling: real "
     f"clips of what was asked for, through the codecs. {PROPOSED}",
     "masks": "Given cells are clean, have timestep 0 and are shown in the condition channels; what is not given was "
@@ -72,8 +70,10 @@ NOTES = {
     "fifths of the frames. An overlay is gone if less than a fifth of its contrast is left. Texture: stripes are seen, "
     "and where the truth's are, more than half of their darkness. Motion: the subject of the picture is within 4 "
     "pixels of the place that the clip gives it. Effect: size and opacity over time are those of the effect. "
-    "Unchanged: at most 1 dB below the codecs, or above 35 dB. Chance: the same clips, judged by what the examples of "
-    "other clips ask for; nothing done scores 0 (table of the judges). Ceiling: the truth through the codecs.",
+    "Unchanged: at most 1 dB below the codecs, or above 35 dB. With a mask: beside the instruction, the cells of the "
+    "clip from 4 pixels around the edit on are given, as masks of the nodes give them. Chance: the same clips, judged "
+    "by what the examples of other clips ask for; nothing done scores 0 (table of the judges). Ceiling: the truth "
+    "through the codecs.",
     "faces": "Done: colours of face and background are right in four fifths of the frames, the mouth goes with the "
     "voice (correlation of 0.7), pitch and timbre of the voice are right, and, for expression, the mouth goes with "
     f"that of the clip. {EXCHANGED}",
@@ -215,18 +215,28 @@ def key_of(table: Table) -> str:
     return f"{table['task']} {table['settings']['frames']}"
 
 
+def sheet_of(table: Table) -> str:
+    """File name of the contact sheet that shows the clips of a table."""
+    return f"{key_of(table).replace(' ', '_')}.png"
+
+
 def load_tables(path: Path) -> dict[str, Table]:
     """Tables of a JSON file by "task frames"; none if there is no such file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def save_tables(path: Path, tables: dict[str, Table]) -> None:
-    """Adds the tables to those of a JSON file, in the order of TITLES, and writes the same as Markdown beside it."""
+    """Adds the tables to those of a JSON file, in the order of TITLES, and writes the same as Markdown beside it, each
+    with its contact sheet if that lies there too."""
     order = list(TITLES)
     merged = load_tables(path) | tables
     places = {key: (order.index(table["task"]), table["settings"]["frames"]) for key, table in merged.items()}
     merged = {key: merged[key] for key in sorted(merged, key=places.__getitem__)}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
-    text = "\n\n".join(markdown(table) for table in merged.values())
-    path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    parts = []
+    for table in merged.values():
+        parts.append(markdown(table))
+        if (path.parent / sheet_of(table)).exists():
+            parts.append(f"![{TITLES[table['task']]}]({sheet_of(table)})")
+    path.with_suffix(".md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

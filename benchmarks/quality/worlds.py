@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -11,21 +11,23 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from benchmarks.quality.figures import Array, Figure, Pairs, rate
-from benchmarks.quality.given import Given, InContext
+from benchmarks.quality.given import Given, InContext, pixels_of
 from benchmarks.quality.held_out import generator_of_conditions
 from benchmarks.quality.pipeline import Clips, Mini, statistics_of
 from benchmarks.quality.setting import Result, Setting
 from benchmarks.quality.strip import CAPTION_HEIGHT, GAP, INK, PAPER, WAVE_HEIGHT, stack, strip, waveform
 from models.mmdit import Context
-from training.conditions import ConditionMaker
+from training.conditions import AROUND, ConditionMaker
+from training.objective import whole_cells
 from training.toybox import FRAME_SIZE, SAMPLE_RATE, Scenes
 from training.train import normalise
 from training.worlds import WORLDS, Example
 
 GENERATOR = 100  # of the random numbers of the first world; each has its own
 MOST = 0.8  # share of a clip's frames that must show what was asked for
+MASKED = "with a mask"  # of a way: a mask says what the edit leaves alone
 SHOWN, STRIDE = 2, 2  # clips of each world on the page, and frames between those that it shows
-LABEL = 130  # pixels, width of the column that names the rows of the page
+LABEL = 190  # pixels, width of the column that names the rows of the page
 
 
 @dataclass(frozen=True)
@@ -92,29 +94,49 @@ def given_of(mini: Mini, example: Example, fps: float) -> Given:
     return replace(given, video=latent, mask=mask)
 
 
+def with_mask(mini: Mini, given: Given, example: Example) -> Given:
+    """The same, and as the nodes do it with a mask around the edit: what is not given is black before it is encoded."""
+    assert example.source is not None
+    cells = whole_cells(example.unchanged(AROUND), mini.codecs.video.spatial_scale)
+    pixels = pixels_of(cells, mini.codecs.video)
+    return replace(given, video=mini.encode(torch.where(pixels[:, None], example.source, -1.0)), mask=cells)
+
+
 class Trial(NamedTuple):
     """Clips of a world, and the best that they could be: the truth through the codecs."""
 
     case: Case
     clips: Clips
     best: Clips
+    masked: bool = False
 
 
-def tried(setting: Setting, names: Iterable[str], figures_of: Callable[[Trial], dict[str, Figure]]) -> Result:
-    """Makes and measures the clips of some worlds, one world after the other."""
+def tried(
+    setting: Setting,
+    names: Iterable[str],
+    figures_of: Callable[[Trial], dict[str, Figure]],
+    masked: Collection[str] = (),
+) -> Result:
+    """Makes and measures the clips of some worlds, one world after the other; those in `masked` once more, with a mask
+    around the edit beside the instruction, as "<name> with a mask"."""
     figures: dict[str, Figure] = {}
     ceiling: dict[str, Figure] = {}
     rows = []
     for name in names:
-        setting.report(name)
         case = Case.of(name, setting.scenes, setting.sampling.seed)
-        given = given_of(setting.network, case.example, case.scenes.fps)
-        frames = setting.scenes.frames
-        clips = setting.network.generate(case.example.captions, frames=frames, sampling=setting.sampling, given=given)
+        mini, frames = setting.network, setting.scenes.frames
+        given = given_of(mini, case.example, case.scenes.fps)
         best = setting.codecs.reconstruct(case.example.video, case.example.sound)
-        for result, made in ((figures, clips), (ceiling, best)):
-            result |= {f"{name}/{key}": figure for key, figure in figures_of(Trial(case, made, best)).items()}
-        rows.append(page_row(case, clips))
+        ways = {name: given}
+        if name in masked:
+            ways[f"{name} {MASKED}"] = with_mask(mini, given, case.example)
+        for way, shown in ways.items():
+            setting.report(way)
+            clips = mini.generate(case.example.captions, frames=frames, sampling=setting.sampling, given=shown)
+            for result, made in ((figures, clips), (ceiling, best)):
+                trial = Trial(case, made, best, masked=way != name)
+                result |= {f"{way}/{key}": figure for key, figure in figures_of(trial).items()}
+            rows.append(page_row(case, clips, way))
     return Result(figures, ceiling, picture=page(rows))
 
 
@@ -147,11 +169,11 @@ def page(rows: list[Image.Image]) -> Image.Image:
     return stack(rows, 6 * GAP)
 
 
-def page_row(case: Case, clips: Clips) -> Image.Image:
+def page_row(case: Case, clips: Clips, name: str = "") -> Image.Image:
     """A few clips of a world: what they are made from, the truth and its sound, what was made and its sound."""
     entries = []
     for index in range(min(SHOWN, len(case))):
-        parts = _parts(case, clips, index)
+        parts = _parts(case, clips, index, name or case.name)
         entries.append(stack([image for _, image in parts], GAP))
     row = Image.new("RGB", (LABEL + sum(entry.width + 6 * GAP for entry in entries), entries[0].height), PAPER)
     draw, top = ImageDraw.Draw(row), 0
@@ -165,7 +187,7 @@ def page_row(case: Case, clips: Clips) -> Image.Image:
     return row
 
 
-def _parts(case: Case, clips: Clips, index: int) -> list[tuple[str, Image.Image]]:
+def _parts(case: Case, clips: Clips, index: int, name: str) -> list[tuple[str, Image.Image]]:
     """One clip from top to bottom, each part with its name: of the same height for all clips of a world."""
     example, frames = case.example, slice(None, None, STRIDE)
     assert clips.video is not None and clips.sound is not None
@@ -173,7 +195,7 @@ def _parts(case: Case, clips: Clips, index: int) -> list[tuple[str, Image.Image]
     width = len(range(0, clips.video.shape[2], STRIDE)) * (FRAME_SIZE + GAP) - GAP
     caption = Image.new("RGB", (width, CAPTION_HEIGHT), PAPER)
     ImageDraw.Draw(caption).text((2, 1), example.captions[index], fill=INK, font=ImageFont.load_default(12))
-    parts = [(case.name, caption)]
+    parts = [(name, caption)]
     if example.source is not None:
         parts.append(("the clip", strip(example.source[index, :, frames], None)))
     if example.pictures:
@@ -184,8 +206,8 @@ def _parts(case: Case, clips: Clips, index: int) -> list[tuple[str, Image.Image]
         parts.append(
             ("the voice", waveform(example.voice[index], round(width * samples / length), WAVE_HEIGHT, samples))
         )
-    for name, shown in (("truth", case.truth), ("made", clips)):
+    for label, shown in (("truth", case.truth), ("made", clips)):
         assert shown.video is not None and shown.sound is not None
-        parts.append((name, strip(shown.video[index, :, frames], None)))
+        parts.append((label, strip(shown.video[index, :, frames], None)))
         parts.append(("", waveform(shown.sound[index], width, WAVE_HEIGHT, length)))
     return parts

@@ -25,7 +25,7 @@ from benchmarks.quality.pipeline import Clips, Mini, Sampling
 from benchmarks.quality.report import load_tables, markdown, save_tables, table_of
 from benchmarks.quality.setting import Comparison, Result
 from benchmarks.quality.strip import FRAME_SIZE, sheet, strip, waveform
-from benchmarks.quality.tasks import TASKS
+from benchmarks.quality.tasks import LENGTHS, TASKS
 from training.captions import caption
 from training.data import encode_clips
 from training.toybox import LEVELS, SAMPLE_RATE, Scenes
@@ -395,7 +395,10 @@ def test_the_command_runs_every_task(tiny, tmp_path, capsys):
     assert stored == tables
     settings = stored["t2va 9"]["settings"]
     assert settings["shift"] == 2.5 and settings["steps"] == 2 and settings["model"] == pipeline.digest(tiny.model)
-    assert {path.name for path in tmp_path.glob("*.png")} == {f"{task}_9.png" for task in TASKS}
+    sheets = {f"{task}_{LENGTHS.get(task, 9)}.png" for task in TASKS}
+    assert {path.name for path in tmp_path.glob("*.png")} == sheets
+    page = (tmp_path / "quality.md").read_text(encoding="utf-8")
+    assert all(f"]({name})" in page for name in sheets)
     printed = capsys.readouterr().out
     assert all(markdown(table) in printed for table in stored.values())
 

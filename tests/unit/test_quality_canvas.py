@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.quality import canvas, masks, pipeline, references
-from benchmarks.quality.canvas import OFF_GRID, ON_GRID, Comparer, Patches, Placed, Way, draw_patches
+from benchmarks.quality.canvas import OFF_GRID, ON_GRID, Patches, Placed, draw_patches, given_patches
 from benchmarks.quality.detectors import NONE, listen, look, moves
 from benchmarks.quality.figures import Figure
 from benchmarks.quality.given import Given, InContext, pixels_of
@@ -89,31 +89,16 @@ def test_frames_are_multiples_of_four_or_not():
     assert not any(frame % 4 for frame in ON_GRID) and all(frame % 4 for frame in OFF_GRID)
 
 
-def context_of(method, mini, real, patches) -> InContext:
-    (entry,) = method(mini, real, patches).video_context
+def context_of(mini, real, patches) -> InContext:
+    (entry,) = given_patches(mini, real, patches).video_context
     assert entry.latent.shape == (CLIPS, 4, 1, 8, 8)
     return entry
 
 
-def test_times_of_the_ways_to_place_a_patch(mini, real, patches):
-    times = {
-        method.__name__: [time and time[0] for time in context_of(method, mini, real, patches).times[:6]]
-        for method in (
-            canvas.rope_interpolation,
-            canvas.nearest_slot,
-            canvas.no_rope,
-            canvas.latent_slice,
-            canvas.pixel_padding,
-        )
-    }
+def test_a_patch_is_at_a_quarter_of_its_frame(mini, real, patches):
     assert OFF_GRID == (2, 3, 5, 7, 10, 13)
-    assert times == {
-        "rope_interpolation": [0.5, 0.75, 1.25, 1.75, 2.5, 3.25],
-        "nearest_slot": [1, 1, 1, 2, 3, 3],
-        "no_rope": [None] * 6,
-        "latent_slice": [1, 1, 2, 2, 3, 4],
-        "pixel_padding": [1, 1, 2, 2, 3, 4],
-    }
+    times = [(0.5,), (0.75,), (1.25,), (1.75,), (2.5,), (3.25,)]
+    assert context_of(mini, real, patches).times == times * 2
 
 
 def changed(video: torch.Tensor, patches: Patches, offset: int) -> torch.Tensor:
@@ -123,42 +108,21 @@ def changed(video: torch.Tensor, patches: Patches, offset: int) -> torch.Tensor:
     return video
 
 
-@pytest.mark.parametrize(
-    ("method", "neighbours"),
-    [(canvas.rope_interpolation, False), (canvas.pixel_padding, False), (canvas.latent_slice, True)],
-)
-def test_only_the_slice_sees_more_than_the_frame(mini, real, scenes, method, neighbours):
-    patches = draw_patches(scenes, [2, 6, 10], generator_of_conditions(0, 0))
-
+def test_a_patch_shows_its_rectangle_of_its_frame_alone(mini, real, patches):
     def latent(video):
-        return context_of(method, mini, video, patches).latent
+        return context_of(mini, video, patches).latent
 
     assert not torch.equal(latent(real), latent(changed(real, patches, 0)))
-    assert torch.equal(latent(real), latent(changed(real, patches, 1))) is not neighbours
-    assert torch.equal(latent(real), latent(changed(real, patches, 3)))  # of the next latent frame
+    for offset in (-1, 1, 3):
+        assert torch.equal(latent(real), latent(changed(real, patches, offset)))
     outside = torch.where(patches.mask[:, None, None], real, 1.0)
     assert torch.equal(latent(real), latent(outside))
 
 
 def test_a_patch_in_context_is_encoded_alone_on_mid_grey(mini, real, patches):
-    i, latent = 3, context_of(canvas.rope_interpolation, mini, real, patches).latent
+    i, latent = 3, context_of(mini, real, patches).latent
     frame = real[i, :, patches.frame[i]] * patches.mask[i]
     torch.testing.assert_close(latent[i], mini.encode(frame[None, :, None])[0], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("method", "route"), [(canvas.latent_replacement, "clean"), (canvas.channel_concat, "channels")]
-)
-def test_replacement_and_concat_fill_the_cells_of_the_latent_frame(mini, real, patches, method, route):
-    given = method(mini, real, patches)
-    assert given.route == route and not given.video_context
-    alone = context_of(canvas.rope_interpolation, mini, real, patches).latent
-    for i, slot in enumerate(patches.slot.tolist()):
-        assert torch.equal(given.video[i, :, slot], alone[i, :, 0])
-        pixels = given.mask[i, 0].repeat_interleave(8, 1).repeat_interleave(8, 2) > 0
-        assert not pixels[patches.slot[i] + 1 :].any() and not pixels[:slot].any()
-        assert not (pixels[slot] & ~patches.mask[i]).any()
-        assert (patches.mask[i] & ~pixels[slot]).sum() < 2 * 8 * FRAME_SIZE * 2  # the edge alone
 
 
 # -- what is given -----------------------------------------------------------------------------------------------------
@@ -485,9 +449,8 @@ def test_an_oracle_places_every_patch(results):
     for name, value in (("patch_psnr", 100), ("moves", 1), ("one_object", 1), ("shape", 1)):
         assert {figure.value for figure in values(result, name).values()} == {value}
     assert max(figure.value for figure in values(result, "patch_away").values()) < 0.2
-    # Text alone, our way at both kinds of frames and with three patches, five alternatives at both, nearest at one.
-    assert len(oracle.asked) == 1 + 3 + 2 * 5 + 1
-    three = next(given for _, given in oracle.asked if len(given.video_context) == 3)
+    assert [len(given.video_context) for _, given in oracle.asked] == [1, 1, 3]
+    _, three = oracle.asked[-1]
     assert [entry.times[0] for entry in three.video_context] == [(0.75,), (2.0,), (3.25,)]
 
 
@@ -503,38 +466,6 @@ def test_every_figure_has_its_ceiling(results):
     for task in (canvas.canvas, references.references, masks.masks):
         result, _ = results(task)
         assert {key for key in result.figures if not key.endswith("patch_gain")} == set(result.ceiling)
-
-
-def test_comparisons_have_the_rows_of_the_paper(results):
-    result, _ = results(canvas.canvas)
-    rows = [list(comparison.rows) for comparison in result.comparisons]
-    assert [row[:-3] for row in rows] == [
-        ["latent replacement", "channel concat", "in-context conditioning"],
-        ["latent-space slice", "pixel-space padding", "without RoPE interpolation", "RoPE interpolation"],
-        ["none", "fractional"],
-    ]
-    assert {tuple(row[-3:]) for row in rows} == {("caption alone", "chance", "ceiling")}
-    for comparison in result.comparisons:
-        assert {len(figures) for figures in comparison.rows.values()} == {len(comparison.columns)}
-
-
-def test_a_way_is_compared_patch_by_patch(real, scenes, patches):
-    def way(video):
-        placed = Placed.of(video, scenes, real, patches)
-        return Way(placed, placed)
-
-    worse = torch.where((torch.arange(CLIPS) % 2 == 0)[:, None, None, None, None], real + 0.02, real + 0.2)
-    paper = torch.isin(patches.frame, torch.tensor((2, 3, 4)))
-    comparer = Comparer(way(real + 0.02), way(worse), way(real), (paper, paper))
-    comparison = comparer.compare("title", {"worse": way(worse)}, "ours", "note")
-    column = comparison.columns.index
-    assert comparison.rows["worse"][column("PSNR at frames 4n")].value == pytest.approx(30, abs=0.01)
-    assert comparison.rows["worse"][column("against ours")].value == pytest.approx(-10, abs=0.01)
-    assert comparison.rows["ours"][column("against ours")] is None
-    # Frames 2 and 3 are those of clips 0, 1, 6 and 7.
-    assert comparison.rows["worse"][column("at frames 2, 3, 4")].value == pytest.approx(30, abs=0.01)
-    chance = comparison.rows["chance"][column("PSNR at frames 4n")]
-    assert chance.value == way(real + 0.02).on.figures()["patch_psnr"].chance
 
 
 def test_an_oracle_takes_everything_from_its_references(results):
@@ -680,7 +611,7 @@ def test_a_comparison_is_printed_below_its_table():
         "Title", ["one", "two"], {"a": [Figure(1.0, 0.5), None], "b": [Figure(2.0, math.nan), None]}
     )
     result = Result({"moves": Figure(1.0, 0.0)}, comparisons=[comparison])
-    text = markdown(table_of("canvas", result, {"frames": 17}))
+    text = markdown(table_of("continuation", result, {"frames": 33}))
     assert "#### Title" in text
     assert "| a | 1.000 ± 0.500 |" in text and "| b | 2.00          |" in text
 

@@ -402,6 +402,24 @@ def test_figures_of_edits_say_what_went_wrong(results):
     assert {key for key in right if key.startswith("night/rest")} == set()
 
 
+def test_local_edits_are_tried_with_a_mask_too(results):
+    right, nothing = (results(edits, way).figures for way in ("right", "undone"))
+    masked = {key.partition(" with a mask/")[0] for key in right if " with a mask/" in key}
+    assert masked == set(judges.LOCAL)
+    assert {figure.value for key, figure in right.items() if key.endswith("/done_alone")} == {1.0}
+    assert {figure.value for key, figure in nothing.items() if key.endswith("/done_alone")} == {0.0}
+    assert "logo/done_alone" not in right, "of masks alone"
+
+
+def test_a_mask_around_an_edit_gives_what_the_edit_leaves_alone(mini, case):
+    x = case("add")
+    given = worlds.with_mask(mini, given_of(mini, x.example, 16.0), x.example)
+    cells = given.mask
+    assert cells.shape == (CLIPS, 1, 5, 8, 8) and 0.5 < cells.mean() < 1 and given.video_context
+    pixels = worlds.pixels_of(cells, mini.codecs.video)
+    assert not (pixels & x.example.changed).any()
+
+
 def test_the_page_shows_every_world(results):
     image = results(edits).picture
     assert image.height > len(CRITERIA) * 2 * 64
