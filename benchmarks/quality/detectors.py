@@ -39,7 +39,6 @@ WALL_NEAR = 5.0  # pixels from the wall that still count as at the wall
 ENVELOPE_STEP, ENVELOPE_WINDOW = 64, 512  # samples; the window blurs an onset by 6 ms and the lowest note not at all
 ONSET_REACH = 6  # envelope steps (9 ms) before and after, whose levels are compared
 ONSET_RISE = 1.5  # ratio of these levels
-ONSET_GAP = 0.04  # seconds between two onsets
 SILENCE = 0.006  # RMS below this is no sound; the faintest bounce peaks at 0.1
 RELATIVE_SILENCE = 0.12  # of the clip's loudest moment: fainter than the faintest bounce can be
 WORST_SPECTRUM = 0.73  # cosine between spectra below which a sound is no note of the level (its mere octave has 0.71)
@@ -372,7 +371,11 @@ def loudness(sound: Tensor) -> Tensor:
 
 
 def find_onsets(envelope: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Beginnings of notes, in seconds, of one envelope: where it rises by half within 18 ms, at the steepest point."""
+    """Beginnings of notes, in seconds, of one envelope: where it rises by half within 17 ms, at the steepest point.
+
+    The two bounces of a corner rise as one note up to 25 ms from each other, and up to 40 ms if a hard one comes first
+    and the other only grazes its wall.
+    """
     reach = ONSET_REACH
     padded = np.pad(envelope, (reach, reach), mode="edge")
     padded[:reach] = 0  # silence precedes the clip
@@ -380,8 +383,8 @@ def find_onsets(envelope: NDArray[np.float64]) -> NDArray[np.float64]:
     floor = max(SILENCE, RELATIVE_SILENCE * float(envelope.max(initial=0)))
     rises = (after > floor) & (after > ONSET_RISE * before)
     steep = np.where(rises, after**2 - before**2, 0)
-    gap = round(ONSET_GAP * SAMPLE_RATE / ENVELOPE_STEP)
-    peaks = (steep > 0) & (steep == ndimage.maximum_filter1d(steep, 2 * gap + 1))
+    rise = 2 * reach  # from `before` to `after`
+    peaks = (steep > 0) & (steep == ndimage.maximum_filter1d(steep, 2 * rise + 1))
     return np.flatnonzero(peaks).astype(np.float64) * (ENVELOPE_STEP / SAMPLE_RATE)
 
 
