@@ -137,7 +137,8 @@ class Scenes:
     """A batch of B scenes on one device.
 
     shape, colour, background, speed, size, texture: long [B], indices into the tables of `level`.
-    start: [B, 2] position (x, y) of frame 0 in pixels; velocity: [B, 2] in pixels per second.
+    start: [B, 2] position (x, y) of frame 0 in pixels; velocity: [B, 2] in pixels per second. scale: how many times
+    larger pictures are rendered than the 64 x 64 pixels in which everything is measured.
     """
 
     shape: Tensor
@@ -151,6 +152,7 @@ class Scenes:
     level: Level
     frames: int
     fps: float = FRAME_RATE
+    scale: int = 1
 
     def __len__(self) -> int:
         return len(self.shape)
@@ -168,6 +170,11 @@ class Scenes:
     def duration(self) -> float:
         """Seconds."""
         return self.frames / self.fps
+
+    @property
+    def side(self) -> int:
+        """Height and width of the pictures, in their own pixels."""
+        return FRAME_SIZE * self.scale
 
     def radius(self) -> Tensor:
         """[B] in pixels: the walls act on a disc of this radius, whatever the shape."""
@@ -201,7 +208,7 @@ class Scenes:
         return clip[order], when[order], impact[order]
 
     def render(self) -> Tensor:
-        """Video [B, 3, F, 64, 64] in [-1, 1], anti-aliased."""
+        """Video [B, 3, F, side, side] in [-1, 1], anti-aliased."""
         background = self._background()
         return torch.addcmul(background, self.coverage(), self.paint() - background)
 
@@ -211,13 +218,14 @@ class Scenes:
         return _rgb(colours, self.device)[self.colour][:, :, None, None, None]
 
     def coverage(self) -> Tensor:
-        """How much of each pixel the shape covers, [B, 1, F, 64, 64] in [0, 1]."""
+        """How much of each pixel the shape covers, [B, 1, F, side, side] in [0, 1]."""
         batch, frames = len(self), self.frames
-        sprites, patch = _sprites(tuple(self.level.shapes.values()), tuple(self.level.sizes.values()), str(self.device))
-        margin = patch // 2 - math.floor(min(self.level.sizes.values()))
-        side = FRAME_SIZE + 2 * margin
+        radii = tuple(self.scale * radius for radius in self.level.sizes.values())
+        sprites, patch = _sprites(tuple(self.level.shapes.values()), radii, str(self.device))
+        margin = patch // 2 - math.floor(min(radii))
+        side = self.side + 2 * margin
 
-        position = self.positions()
+        position = self.scale * self.positions()
         corner = position.floor().long()
         subpixel = ((position - corner) * SUBPIXELS).long().clamp(0, SUBPIXELS - 1)
         which = (self.shape * len(self.level.sizes) + self.size)[:, None]
@@ -231,18 +239,18 @@ class Scenes:
         coverage = torch.zeros(batch, frames, side * side, device=self.device)
         coverage.scatter_(2, place, sprites[which.flatten()].view(batch, frames, -1))
         coverage = coverage.view(batch, 1, frames, side, side)
-        return coverage[..., margin : margin + FRAME_SIZE, margin : margin + FRAME_SIZE]
+        return coverage[..., margin : margin + self.side, margin : margin + self.side]
 
     def background_picture(self) -> Tensor:
-        """The empty box [B, 3, 1, 64, 64] in [-1, 1]."""
-        return self._background().expand(-1, -1, -1, FRAME_SIZE, FRAME_SIZE)
+        """The empty box [B, 3, 1, side, side] in [-1, 1]."""
+        return self._background().expand(-1, -1, -1, self.side, self.side)
 
     def _background(self) -> Tensor:
-        """[B, 3, 1, 64, 64] in [-1, 1] (height and width 1 where all are plain)."""
+        """[B, 3, 1, side, side] in [-1, 1] (height and width 1 where all are plain)."""
         plain = _rgb(tuple(self.level.backgrounds.values()), self.device)[self.background][:, :, None, None, None]
         if self.level.textures == ("plain",):
             return plain
-        gains = torch.stack([_texture(name) for name in self.level.textures]).to(self.device)[self.texture]
+        gains = torch.stack([_texture(name, self.side) for name in self.level.textures]).to(self.device)[self.texture]
         return (plain + 1) * gains[:, None, None] - 1
 
     def sound(self) -> Tensor:
@@ -363,15 +371,15 @@ def _rgb(colours: tuple[tuple[int, int, int], ...], device: torch.device) -> Ten
     return torch.tensor(colours, device=device) / 127.5 - 1
 
 
-def _texture(name: str) -> Tensor:
-    """Brightness factor [64, 64] of a background texture, mean 1."""
+def _texture(name: str, side: int = FRAME_SIZE) -> Tensor:
+    """Brightness factor [side, side] of a background texture, mean 1."""
     if name == "plain":
-        return torch.ones(FRAME_SIZE, FRAME_SIZE)
-    column = (torch.arange(FRAME_SIZE) + 0.5).expand(FRAME_SIZE, -1)
+        return torch.ones(side, side)
+    column = ((torch.arange(side) + 0.5) / side).expand(side, -1)  # 0 to 1
     if name == "striped":
-        return torch.where(column.remainder(16) < 8, 1.4, 0.6)
+        return torch.where((4 * column).remainder(1) < 0.5, 1.4, 0.6)
     if name == "gradient":
-        return 0.5 + column / FRAME_SIZE
+        return 0.5 + column
     raise ValueError(f"texture {name!r} is not one of {', '.join(TEXTURES)}")
 
 

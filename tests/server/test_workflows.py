@@ -43,6 +43,7 @@ GIVEN_FRAMES = {
     "wave_sampler_advanced": [(0, "white_circle.png", 0)],
     "effect_reference": [(0, "white_circle.png", 0)],
     "talking_face": [(0, "face.png", 0)],
+    "edit_in_a_mask": [(frame, "red_circle.mkv", frame) for frame in range(17)],  # the same clip without the logo
 }
 # name: the example whose sound is given from the start, as long as it is
 GIVEN_SOUNDS = {
@@ -54,6 +55,7 @@ GIVEN_SOUNDS = {
     "seamless_loop": "green_square.mkv",
     "long_extension": "blue_triangle.mkv",
     "remove_overlay": "red_circle.mkv",
+    "edit_in_a_mask": "red_circle.mkv",
     "add_subject": "red_circle.mkv",
     "remove_subject": "red_circle.mkv",
     "edit_background": "red_circle.mkv",
