@@ -1,5 +1,6 @@
 """Transformer blocks of the dual-stream MMDiT (SkyReels-V4 sec. 3.1)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -7,7 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import QKV, AttentionKernel, CrossAttention, merge_heads
+from .attention import QKV, AttentionKernel, CrossAttention, merge_heads, split_heads
+
+# Sparse self-attention: (q, k, v, gates) -> like q, [B, heads, N, head_dim] each; gates of all media tokens at least.
+SparseKernel = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class Streams(NamedTuple):
@@ -24,13 +28,15 @@ class Branch:
     """What the blocks of one branch (video or audio) need to know about its tokens.
 
     modulation [B, N or 1, 6, dim] for media tokens, text_modulation [B, 1, 6, dim]; angles [N, head_dim / 2] for
-    self-attention, time_angles [N, head_dim / 2] (time alone) for audio-video cross-attention.
+    self-attention, time_angles [N, head_dim / 2] (time alone) for audio-video cross-attention. sparse: kernel of the
+    self-attention in layers that have gates; None: the one of all attentions.
     """
 
     modulation: Tensor
     text_modulation: Tensor
     angles: Tensor
     time_angles: Tensor
+    sparse: SparseKernel | None = None
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,14 @@ class Modulation(NamedTuple):
 
 
 class TokenLayers(nn.Module):
-    """Adaptive layer norm, QKV, output projection and MLP of one kind of tokens."""
+    """Adaptive layer norm, QKV, output projection and MLP of one kind of tokens.
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float, *, operations=nn, dtype=None, device=None):
+    gated: whether the coarse stage of sparse attention has a gate here (VSA sec. 2.2).
+    """
+
+    def __init__(
+        self, dim: int, heads: int, mlp_ratio: float, *, gated: bool = False, operations=nn, dtype=None, device=None
+    ):
         super().__init__()
         factory = {"dtype": dtype, "device": device}
         self.modulation_table = nn.Parameter(torch.zeros(6, dim, **factory))
@@ -70,13 +81,22 @@ class TokenLayers(nn.Module):
         self.attention_out = operations.Linear(dim, dim, bias=False, **factory)
         self.mlp_in = operations.Linear(dim, round(dim * mlp_ratio), **factory)
         self.mlp_out = operations.Linear(round(dim * mlp_ratio), dim, **factory)
+        if gated:
+            self.coarse_gate = operations.Linear(dim, dim, **factory)
 
     def modulation(self, modulation: Tensor) -> Modulation:
         """The shared modulation [B, N, 6, dim] plus this layer's own table."""
         return Modulation(*(modulation + self.modulation_table.to(modulation)).unbind(-2))
 
     def project(self, x: Tensor, m: Modulation, angles: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        return self.attention(self.norm(x) * (1 + m.attention_scale) + m.attention_shift, angles)
+        return self.attention(self._modulated(x, m), angles)
+
+    def gates(self, x: Tensor, m: Modulation) -> Tensor:
+        """Gates of the coarse stage, [B, heads, N, head_dim]."""
+        return split_heads(self.coarse_gate(self._modulated(x, m)), self.attention.heads)
+
+    def _modulated(self, x: Tensor, m: Modulation) -> Tensor:
+        return self.norm(x) * (1 + m.attention_scale) + m.attention_shift
 
     def add_attention(self, x: Tensor, attended: Tensor, m: Modulation) -> Tensor:
         return x + m.attention_gate * self.attention_out(attended)
@@ -89,17 +109,18 @@ class TokenLayers(nn.Module):
 class DualStream(nn.Module):
     """Media and text tokens have parameters of their own and meet in joint self-attention (eq. 1-3)."""
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float, **factory):
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, *, gated: bool = False, **factory):
         super().__init__()
-        self.media = TokenLayers(dim, heads, mlp_ratio, **factory)
+        self.media = TokenLayers(dim, heads, mlp_ratio, gated=gated, **factory)
         self.text = TokenLayers(dim, heads, mlp_ratio, **factory)
 
     def attend(self, x: Tensor, text: Tensor, branch: Branch, attention: AttentionKernel) -> tuple[Tensor, Tensor]:
         m, mt = self.media.modulation(branch.modulation), self.text.modulation(branch.text_modulation)
         media_qkv = self.media.project(x, m, branch.angles)
         text_qkv = self.text.project(text, mt, None)
-        joint = [torch.cat(pair, dim=2) for pair in zip(media_qkv, text_qkv, strict=True)]
-        attended, attended_text = merge_heads(attention(*joint)).split([x.shape[1], text.shape[1]], dim=1)
+        q, k, v = (torch.cat(pair, dim=2) for pair in zip(media_qkv, text_qkv, strict=True))
+        out = branch.sparse(q, k, v, self.media.gates(x, m)) if branch.sparse else attention(q, k, v)
+        attended, attended_text = merge_heads(out).split([x.shape[1], text.shape[1]], dim=1)
         return self.media.add_attention(x, attended, m), self.text.add_attention(text, attended_text, mt)
 
     def feed_forward(self, x: Tensor, text: Tensor, branch: Branch) -> tuple[Tensor, Tensor]:
@@ -110,9 +131,9 @@ class DualStream(nn.Module):
 class SingleStream(nn.Module):
     """Media and text tokens, concatenated, share all parameters (SkyReels-V4 sec. 3.1, the later N layers)."""
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float, **factory):
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, *, gated: bool = False, **factory):
         super().__init__()
-        self.both = TokenLayers(dim, heads, mlp_ratio, **factory)
+        self.both = TokenLayers(dim, heads, mlp_ratio, gated=gated, **factory)
 
     def _modulation(self, x: Tensor, text: Tensor, branch: Branch) -> Modulation:
         media = branch.modulation.expand(-1, x.shape[1], -1, -1)
@@ -123,8 +144,9 @@ class SingleStream(nn.Module):
         m = self._modulation(x, text, branch)
         angles = F.pad(branch.angles, (0, 0, 0, text.shape[1]))  # text is not rotated: angle 0
         tokens = torch.cat([x, text], dim=1)
-        attended = merge_heads(attention(*self.both.project(tokens, m, angles)))
-        x, text = self.both.add_attention(tokens, attended, m).split([x.shape[1], text.shape[1]], dim=1)
+        q, k, v = self.both.project(tokens, m, angles)
+        out = branch.sparse(q, k, v, self.both.gates(tokens, m)) if branch.sparse else attention(q, k, v)
+        x, text = self.both.add_attention(tokens, merge_heads(out), m).split([x.shape[1], text.shape[1]], dim=1)
         return x, text
 
     def feed_forward(self, x: Tensor, text: Tensor, branch: Branch) -> tuple[Tensor, Tensor]:
@@ -134,16 +156,32 @@ class SingleStream(nn.Module):
 
 
 class JointBlock(nn.Module):
-    """One layer of both branches: self-attention with text, text cross-attention, audio <-> video, MLP (eq. 1-5)."""
+    """One layer of both branches: self-attention with text, text cross-attention, audio <-> video, MLP (eq. 1-5).
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float, *, single: bool, **factory):
+    audio: False leaves out the audio branch and what joins it to the video. gated: whether the video's self-attention
+    has gates for sparse attention.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        mlp_ratio: float,
+        *,
+        single: bool,
+        audio: bool = True,
+        gated: bool = False,
+        **factory,
+    ):
         super().__init__()
         layer = SingleStream if single else DualStream
-        self.video = layer(dim, heads, mlp_ratio, **factory)
-        self.audio = layer(dim, heads, mlp_ratio, **factory)
+        self.video = layer(dim, heads, mlp_ratio, gated=gated, **factory)
+        if audio:
+            self.audio = layer(dim, heads, mlp_ratio, **factory)
         self.text_to_video = CrossAttention(dim, heads, **factory)
-        self.video_to_audio = CrossAttention(dim, heads, **factory)
-        self.audio_to_video = CrossAttention(dim, heads, **factory)
+        if audio:
+            self.video_to_audio = CrossAttention(dim, heads, **factory)
+            self.audio_to_video = CrossAttention(dim, heads, **factory)
 
     def forward(self, streams: Streams, inputs: BlockInputs) -> Streams:
         video, video_text, audio, audio_text = streams

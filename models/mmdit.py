@@ -7,7 +7,7 @@ else differs. All latents here are normalised: (raw latent - mean) / std, with t
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from . import rope
 from .attention import AttentionKernel, scaled_dot_product
 from .blocks import BlockInputs, Branch, JointBlock, Streams
+from .sparse_attention import TokenLayout, sparse_attention, top_k_of
 from .stem import ConvHead, ConvStem, PatchEmbedding, PatchHead, repeat_cells
 
 TIMESTEP_SCALE = 1000.0
@@ -40,13 +41,16 @@ class ArchitectureError(ValueError):
 class MMDiTConfig:
     """Sizes of the network. All but the rope constants are read back from a checkpoint's tensors.
 
-    video_channels, audio_channels: latent channels. text_dim, pooled_dim: widths of the text encoder's sequence and of
-    its summary (0: none). mlp_ratio: hidden width / dim. video_patch: latent cells per token and axis. audio_patch:
-    audio latents per token. stem_channels, head_blocks: convolution stem and head (0: plain patches).
-    rope_axes: head channels for time, row, column (their sum is dim / heads). preconditioned: the network's raw output
-    is added to the best linear guess of the velocity for data of unit variance (a small network learns faster so).
-    audio_rope_scale: None places sounds by their time; a number multiplies the token index (21/218 in the paper).
-    rope_theta, rope_time_scale, rope_space_scale only fill the frequency buffers, which a checkpoint carries itself.
+    video_channels, audio_channels: latent channels; without audio channels there is no audio branch. text_dim,
+    pooled_dim: widths of the text encoder's sequence and of its summary (0: none). mlp_ratio: hidden width / dim.
+    video_patch: latent cells per token and axis. audio_patch: audio latents per token. stem_channels, head_blocks:
+    convolution stem and head (0: plain patches). rope_axes: head channels for time, row, column (their sum is
+    dim / heads). preconditioned: the network's raw output is added to the best linear guess of the velocity for data of
+    unit variance (a small network learns faster so). audio_rope_scale: None places sounds by their time; a number
+    multiplies the token index (21/218 in the paper). refines: the condition is shown everywhere, and not only where the
+    mask is 1 (models/refiner.py). sparsity: share of the key tiles that the video's self-attention leaves out
+    (models/sparse_attention.py); None: it is dense, without gates. rope_theta, rope_time_scale, rope_space_scale only
+    fill the frequency buffers, which a checkpoint carries itself.
     """
 
     video_channels: int
@@ -65,6 +69,8 @@ class MMDiTConfig:
     rope_axes: tuple[int, int, int] = (44, 42, 42)
     preconditioned: bool = False
     audio_rope_scale: float | None = None
+    refines: bool = False
+    sparsity: float | None = None
     rope_theta: float = 10000.0
     rope_time_scale: float = 1.0
     rope_space_scale: float = 1.0
@@ -84,7 +90,7 @@ class MMDiTConfig:
         """Reads the sizes from tensor shapes. Raises ArchitectureError naming the tensor that does not fit."""
         shapes = _Shapes(sd, prefix)
         video_channels = shapes.get("video_latent_mean", 1)[0]
-        audio_channels = shapes.get("audio_latent_mean", 1)[0]
+        audio_channels = shapes.get("audio_latent_mean", 1)[0] if shapes.has("audio_latent_mean") else 0
         dim, text_dim = shapes.get("text_in.weight", 2)
         dual_blocks, single_blocks = shapes.count("dual_blocks"), shapes.count("single_blocks")
         if dual_blocks + single_blocks == 0:
@@ -97,7 +103,6 @@ class MMDiTConfig:
         time, space = shapes.get("time_frequencies", 1)[0], shapes.get("space_frequencies", 1)[0]
         stem_channels = shapes.get("video_in.conv.weight", 4)[0] if shapes.has("video_in.conv.weight") else 0
         cell = stem_channels or 2 * video_channels + 1
-        audio_in = shapes.get("audio_in.weight", 3)
         sizes: dict[str, Any] = dict(
             video_channels=video_channels,
             audio_channels=audio_channels,
@@ -109,12 +114,14 @@ class MMDiTConfig:
             single_blocks=single_blocks,
             mlp_ratio=shapes.get(f"{layer}.mlp_in.weight", 2)[0] / dim,
             video_patch=math.isqrt(shapes.get("video_in.project.weight", 2)[1] // cell),
-            audio_patch=audio_in[1] // audio_channels,
+            audio_patch=shapes.get("audio_in.weight", 3)[1] // audio_channels if audio_channels else 1,
             stem_channels=stem_channels,
             head_blocks=shapes.count("video_out.blocks"),
             rope_axes=(2 * time, 2 * space, 2 * space),
             preconditioned=shapes.has("sigma_data"),
             audio_rope_scale=float(sd[f"{prefix}audio_rope_scale"]) if shapes.has("audio_rope_scale") else None,
+            refines=shapes.has("refines"),
+            sparsity=float(sd[f"{prefix}sparsity"]) if shapes.has("sparsity") else None,
         )
         try:
             return cls(**sizes)
@@ -143,6 +150,13 @@ class _Shapes:
         """Number of consecutive `name.0.`, `name.1.`, ... in the checkpoint."""
         start = f"{self.prefix}{name}."
         return 1 + max((int(k[len(start) :].split(".")[0]) for k in self.sd if k.startswith(start)), default=-1)
+
+
+def _gated_sparse(
+    q: Tensor, k: Tensor, v: Tensor, gates: Tensor, layout: TokenLayout, top_k: int, backend: str
+) -> Tensor:
+    gates = gates[:, :, layout.before : layout.before + layout.video_tokens]
+    return sparse_attention(q, k, v, layout, top_k, gate=gates, backend=backend)
 
 
 class MMDiT(nn.Module):
@@ -176,12 +190,13 @@ class MMDiT(nn.Module):
         else:
             self.video_in = PatchEmbedding(channels, c.dim, c.video_patch, **layers)
             self.video_out = PatchHead(c.video_channels, c.dim, c.video_patch, **layers)
-        audio_cell = c.audio_patch * c.audio_channels
-        kernel = 3 if stem else 1  # with a stem, audio tokens see their neighbours too
-        self.audio_in = operations.Conv1d(audio_cell, c.dim, kernel, padding=kernel // 2, **factory)
-        self.audio_norm = operations.LayerNorm(c.dim, elementwise_affine=False, eps=1e-6, **factory)
-        self.audio_out_modulation = linear(c.dim, 2 * c.dim, **factory)
-        self.audio_out = linear(c.dim, audio_cell, **factory)
+        if c.audio_channels:
+            audio_cell = c.audio_patch * c.audio_channels
+            kernel = 3 if stem else 1  # with a stem, audio tokens see their neighbours too
+            self.audio_in = operations.Conv1d(audio_cell, c.dim, kernel, padding=kernel // 2, **factory)
+            self.audio_norm = operations.LayerNorm(c.dim, elementwise_affine=False, eps=1e-6, **factory)
+            self.audio_out_modulation = linear(c.dim, 2 * c.dim, **factory)
+            self.audio_out = linear(c.dim, audio_cell, **factory)
 
         self.text_in = linear(c.text_dim, c.dim, **factory)
         if c.pooled_dim:
@@ -192,12 +207,12 @@ class MMDiT(nn.Module):
             linear(TIME_FEATURES, c.dim, **factory), nn.SiLU(), linear(c.dim, c.dim, **factory)
         )
         # One modulation layer per kind of token, shared by all blocks; each block adds a table of its own.
-        self.modulation = nn.ModuleDict(
-            {name: linear(c.dim, 6 * c.dim, **factory) for name in ("video", "video_text", "audio", "audio_text")}
-        )
-        block = (c.dim, c.heads, c.mlp_ratio)
-        self.dual_blocks = nn.ModuleList([JointBlock(*block, single=False, **layers) for _ in range(c.dual_blocks)])
-        self.single_blocks = nn.ModuleList([JointBlock(*block, single=True, **layers) for _ in range(c.single_blocks)])
+        kinds = ("video", "video_text", "audio", "audio_text") if c.audio_channels else ("video", "video_text")
+        self.modulation = nn.ModuleDict({name: linear(c.dim, 6 * c.dim, **factory) for name in kinds})
+        sizes = (c.dim, c.heads, c.mlp_ratio)
+        block = partial(JointBlock, *sizes, audio=c.audio_channels > 0, gated=c.sparsity is not None, **layers)
+        self.dual_blocks = nn.ModuleList([block(single=False) for _ in range(c.dual_blocks)])
+        self.single_blocks = nn.ModuleList([block(single=True) for _ in range(c.single_blocks)])
 
         def constant(name: str, value: Tensor) -> None:
             self.register_buffer(name, value.to(device=device, dtype=torch.float32))
@@ -207,13 +222,18 @@ class MMDiT(nn.Module):
         constant("space_frequencies", rope.frequencies(space, c.rope_theta, c.rope_space_scale))
         constant("temporal_frequencies", rope.frequencies(time + 2 * space, c.rope_theta, c.rope_time_scale))
         for stream, width in (("video", c.video_channels), ("audio", c.audio_channels)):
-            constant(f"{stream}_latent_mean", torch.zeros(width))
-            constant(f"{stream}_latent_std", torch.ones(width))
+            if width:
+                constant(f"{stream}_latent_mean", torch.zeros(width))
+                constant(f"{stream}_latent_std", torch.ones(width))
         constant("black_latent", torch.zeros(2, c.video_channels))  # of a first frame, of the later ones
         if c.preconditioned:
             constant("sigma_data", torch.ones(()))
         if c.audio_rope_scale is not None:
             constant("audio_rope_scale", torch.tensor(c.audio_rope_scale))
+        if c.refines:
+            constant("refines", torch.ones(()))
+        if c.sparsity is not None:
+            constant("sparsity", torch.tensor(c.sparsity))
 
     def forward(
         self,
@@ -231,6 +251,7 @@ class MMDiT(nn.Module):
         frame_rate: float = 16.0,
         cross_modal: bool = True,
         attention: AttentionKernel = scaled_dot_product,
+        sparse_backend: str = "auto",
         run_block: RunBlock | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Velocities of the noisy video [B, C, T, H, W] and audio [B, Ca, L]; a branch given as None does not run.
@@ -246,6 +267,8 @@ class MMDiT(nn.Module):
         """
         if video is None and audio is None:
             raise ValueError("MMDiT needs a video latent, an audio latent or both; got neither")
+        if audio is not None and not self.config.audio_channels:
+            raise ValueError("this checkpoint has no audio branch: give it the video latent alone")
         if audio_timestep is None:
             audio_timestep = timestep
         words = self.text_in(text)
@@ -258,6 +281,12 @@ class MMDiT(nn.Module):
             video_tokens, video_branch, finish_video = self._embed_video(
                 video, timestep, summary, condition, mask, video_context
             )
+            if self.config.sparsity is not None:
+                grid = self.token_grid(video.shape[2:])
+                layout = TokenLayout(grid, video_tokens.shape[1] - math.prod(grid), words.shape[1])
+                top_k = top_k_of(self.config.sparsity, layout.tiles)
+                sparse = partial(_gated_sparse, layout=layout, top_k=top_k, backend=sparse_backend)
+                video_branch = replace(video_branch, sparse=sparse)
         if audio is not None:
             if audio_timestep.ndim not in (1, 2):
                 raise ValueError(f"audio_timestep has shape {list(audio_timestep.shape)}: give [B] or [B, tokens]")
@@ -278,6 +307,11 @@ class MMDiT(nn.Module):
             None if video is None else finish_video(streams.video),
             None if audio is None else finish_audio(streams.audio),
         )
+
+    def token_grid(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Latent frames, rows and columns [T, H, W] -> the same in tokens."""
+        frames, height, width = shape
+        return frames, -(-height // self.config.video_patch), -(-width // self.config.video_patch)
 
     # -- embeddings ------------------------------------------------------------------------------------------------
 
@@ -467,6 +501,8 @@ class MMDiT(nn.Module):
 
     def _fill_condition(self, video: Tensor, condition: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Condition latents and mask of eq. 7; cells that are not given hold the latent of a black picture."""
+        if self.config.refines and condition is None:
+            raise ValueError("a Refiner needs a condition everywhere: give the latents of the clip to refine")
         black = self.black_latent.to(video)
         black = torch.cat([black[:1], black[1:].expand(video.shape[2] - 1, -1)]).T[None, :, :, None, None]
         black = black.expand_as(video)
@@ -479,8 +515,9 @@ class MMDiT(nn.Module):
                 f"condition {list(condition.shape)} and mask {list(mask.shape)} must fit the video latent "
                 f"{list(video.shape)}"
             )
-        mask = mask.to(video)
-        return torch.where(mask > 0.5, condition.to(video), black), mask.expand(video.shape[0], -1, -1, -1, -1)
+        mask, condition = mask.to(video), condition.to(video)
+        shown = condition if self.config.refines else torch.where(mask > 0.5, condition, black)
+        return shown.expand_as(video), mask.expand(video.shape[0], -1, -1, -1, -1)
 
     def _precondition(self, sigma: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """Gains of the input, of the skip from it, and of the raw output, for noise levels sigma.
@@ -499,8 +536,8 @@ class MMDiT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator | None = None) -> "MMDiT":
-        """Initial values for training from scratch: small residual branches, gates at one half, and cross-attentions
-        and outputs at zero, so that eq. 4 and 5 join in as they become useful."""
+        """Initial values for training from scratch: small residual branches, gates at one half, and cross-attentions,
+        coarse attention and outputs at zero, so that these join in as they become useful."""
         for name, parameter in self.named_parameters():
             if name.endswith("norm.weight"):
                 nn.init.ones_(parameter)
@@ -515,7 +552,7 @@ class MMDiT(nn.Module):
                 continue
             if layer.endswith(("attention_out", "mlp_out")):
                 nn.init.normal_(parameter, std=0.02, generator=generator)
-            elif layer.endswith(("_to_video.out", "_to_audio.out", "audio_out", "video_out.project")):
+            elif layer.endswith(("_to_video.out", "_to_audio.out", "audio_out", "video_out.project", "coarse_gate")):
                 nn.init.zeros_(parameter)
             elif layer.startswith("modulation.") or layer.endswith("modulation"):
                 nn.init.normal_(parameter, std=0.01, generator=generator)

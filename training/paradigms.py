@@ -8,7 +8,6 @@ where it was. Each writes `<way>.pt`, whose averaged weights `benchmarks.videoca
 """
 
 import argparse
-import copy
 import hashlib
 import json
 import random
@@ -20,7 +19,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.mmdit import TEMPORAL_SCALE, TIMESTEP_SCALE, Context, MMDiT, MMDiTConfig
 from models.text_encoder import load_text_encoder
@@ -28,9 +27,9 @@ from models.video_vae import load_video_vae
 from training.captions import caption
 from training.conditions import zero_padded_patch
 from training.data import load_or_encode
+from training.learner import WARMUP_STEPS, Learner, learning_rate
 from training.media import encode_batch
 from training.objective import latents_of, random_sigma, weighted_error, whole_cells
-from training.optim import build_optimizers
 from training.toybox import FRAME_SIZE
 from training.train import normalise
 
@@ -153,11 +152,6 @@ WAYS = {
 GIVEN = {"nothing": 0.1, "frames": 0.7, "clip": 0.2}
 FRAMES = {1: 0.3, 2: 0.25, 3: 0.25, 4: 0.1, 6: 0.1}  # how many are given; the paper's recipe: 20 of 77
 TEXT_DROP = 0.1  # rows without a prompt, for classifier-free guidance
-WARMUP_STEPS = 50
-HOLD = 0.45  # of the rows at full learning rate, then linear to LAST_RATE
-LAST_RATE = 0.02
-EMA = 0.999
-CLIP_NORM = 1.5
 CACHED_FRAMES = 33  # as training/train.py has them, so that one cache serves both
 
 
@@ -316,20 +310,16 @@ class Lessons:
         )
 
 
-class Pupil:
-    """The network of one way, its average, its optimizers, and how far it is: steps, rows, seconds of CPU."""
+class Pupil(Learner):
+    """The network of one way; its seconds are of CPU."""
 
     def __init__(self, name: str, settings: Settings, lessons: Lessons):
         self.name, self.way, self.settings, self.lessons = name, WAYS[name], settings, lessons
         weights = torch.load(settings.start, map_location="cpu", weights_only=True)["average"]
-        self.model = MMDiT(MMDiTConfig.from_state_dict(weights))
-        self.model.load_state_dict(weights)
-        self.model.time_frequencies *= self.way.stretch
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimizers = build_optimizers(self.model, settings.muon_lr, settings.adam_lr)
-        self.step, self.rows, self.seconds = 0, 0, 0.0
-        self.smooth: dict[str, float] = {}
-        self.log: list[dict] = []
+        model = MMDiT(MMDiTConfig.from_state_dict(weights))
+        model.load_state_dict(weights)
+        model.time_frequencies *= self.way.stretch
+        super().__init__(model, settings.muon_lr, settings.adam_lr)
 
     @property
     def done(self) -> bool:
@@ -359,47 +349,16 @@ class Pupil:
             batch.pooled,
             generator,
         )
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        (losses[0] + losses[1]).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        rate = self.learning_rate()
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * rate
-            optimizer.step()
-        self.step += 1
-        self.rows += len(batch.video)
-        decay = min(EMA, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), [p.detach() for p in self.model.parameters()], 1 - decay)
-        for stream, loss in zip(("video", "audio"), losses, strict=True):
-            self.smooth[stream] = 0.97 * self.smooth.get(stream, loss.item()) + 0.03 * loss.item()
+        video, sound = losses
+        steps = self.settings.steps
+        rate = learning_rate(self.step, self.step / steps, warmup=min(WARMUP_STEPS, max(1, steps // 10)))
+        self.learn(video + sound, rate, len(batch.video))
+        self.note(video=video, audio=sound)
         self.seconds += time.process_time() - started
 
-    def learning_rate(self) -> float:
-        steps = self.settings.steps
-        rising = (self.step + 1) / min(WARMUP_STEPS, max(1, steps // 10))
-        falling = max(0.0, self.step / steps - HOLD) / (1 - HOLD)
-        return min(1.0, rising) * (1 - (1 - LAST_RATE) * falling)
-
-    def entry(self) -> dict[str, float]:
-        return {"step": self.step, "rows": self.rows, "seconds": round(self.seconds), **self.smooth}
-
-    def save(self) -> None:
-        """Written aside and renamed, so that a kill leaves the last one whole."""
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "progress": {"step": self.step, "rows": self.rows, "seconds": self.seconds, "smooth": self.smooth},
-            "settings": self.settings.facts(),
-            "way": self.name,
-            "log": self.log,
-        }
-        self.settings.out.mkdir(parents=True, exist_ok=True)
-        aside = self.checkpoint.with_suffix(".part")
-        torch.save(state, aside)
-        aside.rename(self.checkpoint)
+    def keep(self) -> None:
+        """Saves what a stopped run goes on from, and what is compared."""
+        self.save(self.checkpoint, settings=self.settings.facts(), way=self.name)
 
     def resume(self) -> bool:
         """Goes on from the last checkpoint; False if there is none. ValueError if its settings were others."""
@@ -412,13 +371,7 @@ class Pupil:
                     f"{self.checkpoint} has {name} {before}, this run {value}: "
                     f"use the same, another --out, or remove the file"
                 )
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        for key, value in state["progress"].items():
-            setattr(self, key, value)
-        self.log = state["log"]
+        self.load(state)
         return True
 
 
@@ -441,7 +394,7 @@ def train(
                 print(json.dumps({"way": name} | {k: round(v, 4) for k, v in pupil.log[-1].items()}), flush=True)
             if pupil.done or now - saved > save_every:
                 saved = now
-                pupil.save()
+                pupil.keep()
     return pupils
 
 

@@ -36,7 +36,7 @@ def token_noise(video_mask: Tensor, audio_mask: Tensor, model: MMDiT) -> tuple[T
 def sample_euler(
     model: MMDiT,
     video: Tensor | None,
-    audio: Tensor,
+    audio: Tensor | None,
     text: tuple[Tensor, Tensor],
     unconditional: tuple[Tensor, Tensor],
     *,
@@ -45,8 +45,8 @@ def sample_euler(
     shift: float = 2.0,
     noise_masks: tuple[Tensor, Tensor] | None = None,
     **conditions,
-) -> tuple[Tensor | None, Tensor]:
-    """Denoises normalised noise `video` [B, C, T, H, W] (or None) and `audio` [B, Ca, L] together.
+) -> tuple[Tensor | None, Tensor | None]:
+    """Denoises normalised noise `video` [B, C, T, H, W] and `audio` [B, Ca, L] together, or one of them.
 
     text, unconditional: (sequence [B, Lt, D], pooled [B, D]) of the prompt and of the empty one.
     noise_masks: [B, 1, T, H, W] of `video` and [B, 1, L] of `audio`, 1 = made anew. Where they are 0, `video` and
@@ -55,7 +55,7 @@ def sample_euler(
     """
     sigmas = simple_sigmas(steps, shift)
     for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
-        timestep = torch.full((audio.shape[0],), float(sigma) * TIMESTEP_SCALE)
+        timestep = torch.full((len(text[0]),), float(sigma) * TIMESTEP_SCALE)
         if noise_masks is not None:
             video_tokens, audio_tokens = token_noise(*noise_masks, model)
             timestep = float(sigma) * TIMESTEP_SCALE * video_tokens
@@ -67,7 +67,7 @@ def sample_euler(
             velocity = [None if v is None else v * mask for v, mask in zip(velocity, noise_masks, strict=True)]
         step = float(following - sigma)
         video = None if video is None else video + step * velocity[0]
-        audio = audio + step * velocity[1]
+        audio = None if audio is None else audio + step * velocity[1]
     return video, audio
 
 

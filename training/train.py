@@ -1,16 +1,13 @@
 """Trains the joint network: `python -m training.train --out runs/mini --minutes 90`; several ranks under `torchrun`.
 
-One file, read from top to bottom: settings, the model, one step, the loop. A stopped run goes on from its checkpoint
-with the same weights, optimizer state and random numbers (each step draws from a generator seeded by its number).
+Settings, the model, one batch; the loop is in training/run.py. A stopped run goes on from its checkpoint with the same
+weights, optimizer state and random numbers (each step draws from a generator seeded by its number).
 """
 
 import argparse
-import copy
-import json
-import os
 import random
-import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,47 +19,29 @@ from models.checkpoint import read_checkpoint
 from models.mmdit import TEMPORAL_SCALE, MMDiT, MMDiTConfig
 from models.text_encoder import load_text_encoder
 from models.video_vae import load_video_vae
+from training import run
 from training.captions import SOUND, caption
 from training.conditions import SOUND_SAID, ConditionMaker, Conditions
 from training.data import Clips, load_or_encode
 from training.media import encode_batch
 from training.objective import flow_matching_loss, latents_of
-from training.optim import build_optimizers
 from training.preview import Preview
+from training.run import Run, RunSettings
 from training.stages import ROWS, STAGES, Stage
 
 TEXT_DROP = 0.1  # rows without a prompt, for classifier-free guidance
 NO_MASKS = {"nothing": 1.0}
-WARMUP_STEPS = 50
-HOLD = 0.45  # of the time at full learning rate, then linear to LAST_RATE
-LAST_RATE = 0.02
-EMA = 0.999
-CLIP_NORM = 1.5
 
 
 @dataclass
-class Settings:
-    """What determines a run. start: weights to begin with, of another run's checkpoint or of an exported model; done:
-    share of the curriculum they had.
+class Settings(RunSettings):
+    """done: share of the curriculum that the weights to begin with have had."""
 
-    rows: how many to train on, instead of for so many minutes: then the seed determines the weights.
-    """
-
-    out: Path
-    start: Path = Path()
     done: float = 0.0
-    minutes: float = 90.0
-    rows: int = 0
-    preview_minutes: float = 15.0
     level: str = "easy"
     clips: int = 24_000
     frames: int = 33
-    weights: Path = Path("models/weights")
     cache: Path = Path("runs/cache")
-    seed: int = 0
-    muon_lr: float = 0.02
-    adam_lr: float = 0.002
-    device: str = "cpu"
 
 
 def mini_config(video_channels: int, audio_channels: int, text_dim: int, pooled_dim: int) -> MMDiTConfig:
@@ -102,8 +81,10 @@ def read_average(path: Path) -> dict[str, Tensor]:
     return {name: value.float() for name, value in read_checkpoint(path)[0].items() if name != "sampling_shift"}
 
 
-class Trainer:
-    """The model, its average, its optimizers, and how far the run is."""
+class Trainer(Run):
+    """The joint network on its curriculum."""
+
+    settings: Settings
 
     def __init__(self, settings: Settings, rank: int, world: int):
         self.settings, self.rank, self.world = settings, rank, world
@@ -120,37 +101,25 @@ class Trainer:
         self.conditions = ConditionMaker(load_video_vae(next(codecs)), load_audio_vae(next(codecs)))
         data = self.clips.tensors
         config = mini_config(data["video"].shape[1], data["audio"].shape[1], *self._text_widths())
-        self.model = MMDiT(config).init_weights(torch.Generator().manual_seed(settings.seed)).to(settings.device)
-        self._take_statistics(data)
+        model = MMDiT(config).init_weights(torch.Generator().manual_seed(settings.seed)).to(settings.device)
+        self._take_statistics(model, data)
         if settings.start != Path():
-            self.model.load_state_dict(read_average(settings.start))
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimizers = build_optimizers(self.model, settings.muon_lr, settings.adam_lr)
-        self.step, self.seconds, self.clock, self.rows, self.log = 0, 0.0, 0.0, 0, []
-        self.smooth: dict[str, float] = {}
+            model.load_state_dict(read_average(settings.start))
+        super().__init__(model, settings, rank, world)
 
     def _text_widths(self) -> tuple[int, int]:
         sequence, pooled = self.text_encoder(self.tokenizer.batch([""]))
         return sequence.shape[-1], pooled.shape[-1]
 
-    def _take_statistics(self, data: dict[str, Tensor]) -> None:
+    def _take_statistics(self, model: MMDiT, data: dict[str, Tensor]) -> None:
         for stream in ("video", "audio"):
             for part in ("mean", "std"):
                 statistic = data[f"{stream}_latent_{part}"].clone()
                 if self.world > 1:  # every rank must normalise alike
                     dist.broadcast(statistic, 0)
-                getattr(self.model, f"{stream}_latent_{part}").copy_(statistic)
-        black = (data["black_latent"] - self.model.video_latent_mean.cpu()) / self.model.video_latent_std.cpu()
-        self.model.black_latent.copy_(black)
-
-    # -- one step --------------------------------------------------------------------------------------------------
-
-    @property
-    def progress(self) -> float:
-        """Share of the rows, or of the minutes by the clock that all ranks agree on, that are used up."""
-        if self.settings.rows:
-            return min(1.0, self.rows / self.settings.rows)
-        return min(1.0, self.clock / (60 * self.settings.minutes))
+                getattr(model, f"{stream}_latent_{part}").copy_(statistic)
+        black = (data["black_latent"] - model.video_latent_mean.cpu()) / model.video_latent_std.cpu()
+        model.black_latent.copy_(black)
 
     @property
     def stage(self) -> Stage:
@@ -206,144 +175,24 @@ class Trainer:
             attributes = {name: value for name, value in attributes.items() if name not in SOUND}
         return caption(attributes, words, conditions.references)
 
-    def train_step(self, network: nn.Module) -> None:
-        started = time.perf_counter()
-        # Random numbers of a step depend on the seed, the step and the rank alone: a resumed run repeats nothing.
-        generator = torch.Generator().manual_seed((self.settings.seed * 1_000_003 + self.step) * 4096 + self.rank)
-        batch = self.batch(generator, random.Random(self.settings.seed * 1_000_003 + self.step))
-        losses = flow_matching_loss(network, **batch, generator=generator)
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        sum(losses).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        rate = self.learning_rate()
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * rate
-            optimizer.step()
-        self.step += 1
-        self.rows += self.world * len(batch["audio"])
-        decay = min(EMA, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), [p.detach() for p in self.model.parameters()], 1 - decay)
+    def losses(
+        self, network: nn.Module, generator: torch.Generator, chooser: random.Random
+    ) -> tuple[dict[str, Tensor], int]:
+        batch = self.batch(generator, chooser)
+        video, sound = flow_matching_loss(network, **batch, generator=generator)
         frames = 0 if batch["video"] is None else batch["video"].shape[2]
-        for name, loss in zip(("video", "audio"), losses, strict=True):
-            if frames or name == "audio":
-                key = f"{name}{frames}"
-                self.smooth[key] = 0.97 * self.smooth.get(key, loss.item()) + 0.03 * loss.item()
-        self.seconds += time.perf_counter() - started
-
-    def agree_on_clock(self) -> None:
-        """All ranks follow rank 0, or one would stop while another waits for it."""
-        clock = torch.tensor([self.seconds], dtype=torch.float64, device=self.settings.device)
-        if self.world > 1:
-            dist.broadcast(clock, 0)
-        self.clock = float(clock)
-
-    def learning_rate(self) -> float:
-        falling = max(0.0, self.progress - HOLD) / (1 - HOLD)
-        return min(1.0, (self.step + 1) / WARMUP_STEPS) * (1 - (1 - LAST_RATE) * falling)
-
-    # -- checkpoints -----------------------------------------------------------------------------------------------
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.settings.out / "checkpoint.pt"
-
-    def save(self) -> None:
-        """Local training state; written aside and renamed, so that a kill leaves the last one whole."""
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "progress": {"step": self.step, "seconds": self.seconds, "rows": self.rows, "smooth": self.smooth},
-            "settings": {key: str(value) for key, value in asdict(self.settings).items()},
-            "log": self.log,
-        }
-        aside = self.checkpoint.with_name(f"checkpoint.rank{self.rank}.part")
-        torch.save(state, aside)
-        # Muon's momentum lives on the rank that owns the matrix, so every rank keeps its own file.
-        aside.rename(self.rank_checkpoint(self.rank))
-
-    def rank_checkpoint(self, rank: int) -> Path:
-        return self.checkpoint if rank == 0 else self.settings.out / f"checkpoint.rank{rank}.pt"
-
-    def resume(self) -> bool:
-        """Goes on from the last checkpoint; False if there is none. The number of ranks may have changed."""
-        if not self.checkpoint.exists():
-            return False
-
-        def read(path: Path) -> dict:
-            return torch.load(path, map_location=self.settings.device, weights_only=True)
-
-        state, own = read(self.checkpoint), self.rank_checkpoint(self.rank)
-        if self.rank and own.exists() and (mine := read(own))["progress"]["step"] == state["progress"]["step"]:
-            state = mine
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        for key, value in state["progress"].items():
-            setattr(self, key, value)
-        self.log = state["log"]
-        return True
+        losses = {f"audio{frames}": sound}
+        if frames:
+            losses[f"video{frames}"] = video
+        return losses, len(batch["audio"])
 
 
-def train(settings: Settings, save_every: float = 60.0, report_every: float = 20.0) -> Trainer:
-    """Runs (or goes on with) a training until its minutes are used up.
+def train(settings: Settings, **options) -> Trainer:
+    """Runs (or goes on with) a training; options: see `training.run.train`.
 
-    Beside the checkpoint it writes log.jsonl (losses, and how much of each edit is left to do) and pictures of what the
-    averaged weights make of every world.
+    Its previews show what the averaged weights make of every world, and how much of each edit is left to do.
     """
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if world > 1:
-        dist.init_process_group("nccl" if settings.device == "cuda" else "gloo")
-    if settings.device == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    settings.out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(settings, rank, world)
-    resumed = trainer.resume()
-    # Batches of pictures alone or sounds alone leave some parameters without a gradient.
-    network = (
-        nn.parallel.DistributedDataParallel(trainer.model, find_unused_parameters=True) if world > 1 else trainer.model
-    )
-    if rank == 0:
-        parameters = sum(p.numel() for p in trainer.model.parameters()) / 1e6
-        start = f"resumed at step {trainer.step}" if resumed else "new run"
-        print(f"{start}, {parameters:.2f} M parameters, {world} rank(s)", flush=True)
-    preview = Preview(settings.weights) if rank == 0 and settings.preview_minutes else None
-    saved = reported = time.monotonic()
-    looked = -1
-    while True:
-        if trainer.step % 10 == 0:
-            trainer.agree_on_clock()
-        if trainer.progress >= 1:
-            break
-        trainer.train_step(network)
-        now = time.monotonic()
-        if rank == 0 and now - reported > report_every:
-            reported = now
-            entry = {"seconds": round(trainer.seconds), "step": trainer.step, "rows": trainer.rows, **trainer.smooth}
-            trainer.log.append(entry)
-            write_log(settings.out, {k: round(v, 4) for k, v in entry.items()})
-        if preview and (part := int(trainer.seconds / 60 // settings.preview_minutes)) > looked:
-            looked = part
-            sheet, left = preview(trainer.average)
-            sheet.save(settings.out / f"step_{trainer.step}.png")
-            write_log(settings.out, {"step": trainer.step, "left": left})
-        if trainer.step % 100 == 0 and now - saved > save_every:
-            saved = now
-            trainer.save()
-    trainer.save()
-    if world > 1:
-        dist.destroy_process_group()
-    return trainer
-
-
-def write_log(folder: Path, entry: dict) -> None:
-    line = json.dumps(entry)
-    print(line, flush=True)
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    return run.train(partial(Trainer, settings), settings, partial(Preview, settings.weights), **options)
 
 
 def main() -> None:

@@ -222,7 +222,7 @@ def test_a_resumed_run_equals_an_unbroken_one(settings, lessons, tmp_path):
         whole.train_step()
     for _ in range(2):
         first.train_step()
-    first.save()
+    first.keep()
     second = Pupil("rope_interpolation", settings, lessons)
     assert second.resume() and second.rows == 4 and not second.done
     for _ in range(2):
@@ -235,7 +235,7 @@ def test_a_resumed_run_equals_an_unbroken_one(settings, lessons, tmp_path):
 
 
 def test_another_run_is_refused(settings, lessons, tmp_path):
-    Pupil("no_rope", replace(settings, out=tmp_path), lessons).save()
+    Pupil("no_rope", replace(settings, out=tmp_path), lessons).keep()
     with pytest.raises(ValueError, match=r"no_rope.pt has rows 8, this run 16: use the same, another --out, or remove"):
         Pupil("no_rope", replace(settings, out=tmp_path, rows=16), lessons).resume()
 
@@ -246,15 +246,6 @@ def test_all_ways_begin_alike_and_integer_positions_turn_faster(settings, lesson
     )
     assert torch.equal(stretched.pop("time_frequencies"), 4 * plain.pop("time_frequencies"))
     assert all(torch.equal(value, stretched[name]) for name, value in plain.items())
-
-
-def test_learning_rate_rises_holds_and_falls(settings, lessons):
-    pupil = Pupil("no_rope", replace(settings, rows=2000), lessons)
-    rates = []
-    for pupil.step in (0, 100, 400, 700, 1000):
-        rates.append(pupil.learning_rate())
-    assert rates[0] < 0.05 and rates[1] == rates[2] == 1 and 0.02 < rates[3] < 1
-    assert rates[4] == pytest.approx(paradigms.LAST_RATE)
 
 
 def command(settings: Settings, out: Path, *more: str) -> list[str]:

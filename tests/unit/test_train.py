@@ -14,10 +14,12 @@ from safetensors.torch import load_file
 
 from models.mmdit import MMDiT, MMDiTConfig
 from training import plots, preview
+from training import run as runs
 from training import train as training
 from training.conditions import KINDS
 from training.data import cache_path, encode_clips, load_or_encode
 from training.export import SAMPLING_SHIFT, export
+from training.learner import LAST_RATE, learning_rate
 from training.objective import latents_of
 from training.train import Settings, Trainer
 from training.worlds import WORLDS
@@ -33,7 +35,7 @@ def cache(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def steady_clock(monkeypatch):
     """Every step takes one second, so that the learning rate of a step is always the same."""
-    monkeypatch.setattr(training.time, "perf_counter", itertools.count().__next__)
+    monkeypatch.setattr(runs.time, "perf_counter", itertools.count().__next__)
     monkeypatch.setattr(training, "ROWS", {frames: 2 for frames in training.ROWS})
 
 
@@ -53,7 +55,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, cache):
     run(whole, 4)
     first = trainer(tmp_path / "parts", cache)
     run(first, 2)
-    first.save()
+    first.keep()
     second = trainer(tmp_path / "parts", cache)
     assert second.resume()
     assert second.step == 2 and second.rows == first.rows
@@ -89,14 +91,11 @@ def test_the_networks_latents_have_unit_variance(tmp_path, cache):
     assert m.black_latent.abs().max() > 0.1
 
 
-def test_learning_rate_warms_up_holds_and_falls(tmp_path, cache):
-    t = trainer(tmp_path / "rate", cache)
-    rates = []
-    for step, clock in ((0, 0), (60, 1), (60, 0.4 * 6), (60, 0.75 * 6), (60, 6)):
-        t.step, t.clock = step, clock
-        rates.append(t.learning_rate())
+def test_learning_rate_warms_up_holds_and_falls():
+    rates = [learning_rate(step, done) for step, done in ((0, 0), (60, 0.17), (60, 0.4), (60, 0.75), (60, 1))]
     assert rates[0] < 0.05 and rates[1] == rates[2] == 1 and 0.02 < rates[3] < 1
-    assert rates[4] == pytest.approx(training.LAST_RATE)
+    assert rates[4] == pytest.approx(LAST_RATE)
+    assert learning_rate(0, 0, warmup=1) == 1
 
 
 def test_the_cache_is_made_once_and_named_by_what_it_holds(tmp_path, cache):
@@ -114,7 +113,7 @@ def test_the_cache_is_made_once_and_named_by_what_it_holds(tmp_path, cache):
 def test_a_run_starts_from_the_weights_of_another(tmp_path, cache):
     first = trainer(tmp_path / "first", cache)
     run(first, 2)
-    first.save()
+    first.keep()
     settings = Settings(
         out=tmp_path / "second", clips=64, cache=cache, weights=WEIGHTS, start=first.checkpoint, done=0.2, rows=100
     )
@@ -149,7 +148,7 @@ def test_a_seed_and_a_budget_in_rows_determine_the_weights_also_of_a_killed_run(
     (tmp_path / "killed").mkdir()
     killed = Trainer(settings("killed"), rank=0, world=1)
     run(killed, 2)
-    killed.save()
+    killed.keep()
     run(killed, 1)  # what is not saved is lost
     resumed = training.train(settings("killed"))
     assert resumed.step == 4 and resumed.rows == 8
@@ -226,7 +225,7 @@ def test_plots_of_a_run(tmp_path, cache):
 def test_export_keeps_what_samples(tmp_path, cache):
     t = trainer(tmp_path / "run", cache)
     run(t, 1)
-    t.save()
+    t.keep()
     metadata = export(t.checkpoint, tmp_path / "mini.safetensors")
     tensors = load_file(tmp_path / "mini.safetensors")
     assert tensors["time_frequencies"].dtype == torch.float32 and tensors["text_in.weight"].dtype == torch.float16

@@ -1,0 +1,127 @@
+"""The Refiner: a clip of few pixels and frames, and keyframes of many pixels -> a clip of many (SkyReels-V4 sec. 4.5).
+
+The network is the base's without its audio branch. Its condition channels (eq. 7) hold what the base has made: latents
+interpolated to the new size, with keyframes in the place of their latent frames. Where the mask is 1 they hold what is
+given, the source in full size, and nothing is made anew. The sound takes no part.
+
+Frame f of the clip to refine is frame `frame_factor * f` of the refined one, so both start and end together: F frames
+become frame_factor * (F - 1) + 1.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .mmdit import TEMPORAL_SCALE, MMDiTConfig
+
+SCALES = (1, 2, 3, 4)  # in space
+FRAME_FACTORS = (1, 2)  # in time
+AUDIO_PARTS = ("audio_", "modulation.audio", ".audio.", ".video_to_audio.", ".audio_to_video.")
+
+
+# -- the network -----------------------------------------------------------------------------------------------------
+
+
+def refiner_config(base: MMDiTConfig, sparsity: float) -> MMDiTConfig:
+    """Sizes of the Refiner that starts from a base of these sizes. sparsity: of its attention, 0 (dense) to 1."""
+    return replace(base, audio_channels=0, audio_patch=1, audio_rope_scale=None, refines=True, sparsity=sparsity)
+
+
+def refiner_weights(base: dict[str, Tensor], refiner: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State dict of a Refiner that starts from a base: its own initial values, and the base's for all that both have.
+
+    The audio branch is left out. New are the gates of sparse attention, which are zero at first. The condition channels
+    of the base are those of the Refiner: it has learned to copy what they hold where the mask is 1, and has to learn
+    what they mean elsewhere. ValueError names a tensor that fits nowhere.
+    """
+    kept = {name: value for name, value in base.items() if not any(part in f".{name}" for part in AUDIO_PARTS)}
+    for name, value in kept.items():
+        if name not in refiner or refiner[name].shape != value.shape:
+            expected = "no such tensor" if name not in refiner else f"shape {list(refiner[name].shape)}"
+            raise ValueError(f"the base's tensor {name!r} {list(value.shape)} fits no Refiner, which has {expected}")
+    return refiner | kept
+
+
+# -- from a small clip to a large one --------------------------------------------------------------------------------
+
+
+def refined_frames(frames: int, frame_factor: int) -> int:
+    """Pixel frames of a refined clip. ValueError if the factor is not one of FRAME_FACTORS."""
+    if frame_factor not in FRAME_FACTORS:
+        raise ValueError(f"frame factor {frame_factor} is not one of {', '.join(map(str, FRAME_FACTORS))}")
+    return frame_factor * (frames - 1) + 1
+
+
+def refined_shape(shape: Sequence[int], scale: int, frame_factor: int) -> tuple[int, int, int]:
+    """Latent frames, rows and columns [T, H, W] of a clip -> those of the refined clip.
+
+    ValueError if the scale is not one of SCALES or the factor not one of FRAME_FACTORS.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"scale {scale} is not one of {', '.join(map(str, SCALES))}")
+    time, height, width = shape
+    frames = refined_frames(TEMPORAL_SCALE * (time - 1) + 1, frame_factor)
+    return 1 + (frames - 1) // TEMPORAL_SCALE, scale * height, scale * width
+
+
+def interpolated(latent: Tensor, scale: int, frame_factor: int) -> Tensor:
+    """Latents [B, C, T, H, W] -> [B, C, T', scale * H, scale * W], linearly (sec. 4.5).
+
+    A latent frame stands for the frame at its end, 4 t of the clip and 4 t' of the refined one, so t' lies at
+    t' / frame_factor. Cells are interpolated between their centres.
+    """
+    time, height, width = refined_shape(latent.shape[2:], scale, frame_factor)
+    # align_corners places first and last frame exactly; in space there is no such thing as an exact corner
+    rows, columns = latent.shape[-2:]
+    timed = latent.flatten(3)
+    timed = F.interpolate(timed.flatten(0, 1)[:, None], (time, timed.shape[-1]), mode="bilinear", align_corners=True)
+    timed = timed[:, 0].unflatten(0, latent.shape[:2]).unflatten(-1, (rows, columns))
+    spaced = timed.transpose(1, 2).flatten(0, 1)
+    spaced = F.interpolate(spaced, (height, width), mode="bilinear", align_corners=False)
+    return spaced.unflatten(0, (len(latent), time)).transpose(1, 2)
+
+
+def keyframe_slot(frame: int, frames: int, frame_factor: int) -> int:
+    """The latent frame of the refined clip whose last frame is frame `frame` of a clip of so many frames.
+
+    ValueError unless 0 <= frame < frames and the frame is the last of a latent frame.
+    """
+    if not 0 <= frame < frames:
+        raise ValueError(f"keyframe {frame} is outside the clip: use 0 to {frames - 1}")
+    step = TEMPORAL_SCALE // math.gcd(TEMPORAL_SCALE, frame_factor)
+    slot, rest = divmod(frame_factor * frame, TEMPORAL_SCALE)
+    if rest:
+        low = frame // step * step
+        choice = f"{low} or {low + step}" if low + step < frames else f"{low}"
+        raise ValueError(f"keyframe {frame} is not a multiple of {step}: use {choice}")
+    return slot
+
+
+def with_keyframes(source: Tensor, keyframes: Tensor, slots: Sequence[int]) -> Tensor:
+    """Puts the latents of stills [B, C, K, H, W] in the place of latent frames `slots` of a source [B, C, T, H, W].
+
+    ValueError if shapes or counts do not fit.
+    """
+    expected = [*source.shape[:2], len(slots), *source.shape[3:]]
+    if list(keyframes.shape[1:]) != expected[1:] or len(keyframes) not in (1, len(source)):
+        raise ValueError(f"keyframe latents {list(keyframes.shape)} do not fit the refined clip: give {expected}")
+    result = source.clone()
+    result[:, :, list(slots)] = keyframes.to(source)
+    return result
+
+
+def with_given(source: Tensor, given: Tensor, mask: Tensor) -> Tensor:
+    """Where the mask [B, 1, T, H, W] is 1, latents of the source in full size [B, C, T, H, W] (sec. 4.5, inpainting).
+
+    ValueError if the shapes do not fit.
+    """
+    if given.shape[1:] != source.shape[1:] or mask.shape[2:] != source.shape[2:]:
+        raise ValueError(
+            f"given latents {list(given.shape)} and mask {list(mask.shape)} do not fit the refined clip "
+            f"{list(source.shape)}: encode the source in the refined size, with its frames"
+        )
+    return torch.where(mask > 0.5, given.to(source), source)

@@ -1,0 +1,311 @@
+"""The Refiner: from small latents to large ones, the network without sound, and its training."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.mmdit import MMDiT, MMDiTConfig
+from models.refiner import (
+    interpolated,
+    keyframe_slot,
+    refined_frames,
+    refined_shape,
+    refiner_config,
+    refiner_weights,
+    with_given,
+    with_keyframes,
+)
+from models.video_vae import load_video_vae
+from training import refiner as training
+from training.refiner import (
+    Encoder,
+    RefinerRun,
+    Settings,
+    Window,
+    blended,
+    pair_of,
+    refined_scenes,
+    small_of,
+    stills_of,
+)
+
+WEIGHTS = Path(__file__).parents[2] / "models" / "weights"
+BASE = MMDiTConfig(
+    video_channels=3,
+    audio_channels=2,
+    text_dim=8,
+    pooled_dim=8,
+    dim=32,
+    heads=2,
+    dual_blocks=1,
+    single_blocks=1,
+    audio_patch=2,
+    stem_channels=8,
+    head_blocks=1,
+    rope_axes=(4, 6, 6),
+    preconditioned=True,
+)
+
+
+@pytest.fixture
+def g():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def base(g):
+    model = MMDiT(BASE).init_weights(g)
+    for parameter in model.parameters():  # not even those that start at zero are zero in a base that was trained
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=g)
+    return model
+
+
+def refiner_of(base: MMDiT, sparsity: float) -> MMDiT:
+    model = MMDiT(refiner_config(base.config, sparsity)).init_weights(torch.Generator().manual_seed(1))
+    model.load_state_dict(refiner_weights(base.state_dict(), model.state_dict()))
+    return model.eval()
+
+
+@pytest.fixture
+def inputs(g):
+    def random_like(*shape):
+        return torch.randn(*shape, generator=g)
+
+    return {
+        "video": random_like(2, 3, 5, 16, 12),
+        "timestep": torch.tensor([300.0, 900.0]),
+        "text": random_like(2, 6, 8),
+        "pooled": random_like(2, 8),
+        "condition": random_like(2, 3, 5, 16, 12),
+        "mask": torch.zeros(2, 1, 5, 16, 12),
+    }
+
+
+def velocity(model, inputs, **changes):
+    given = {**inputs, **changes}
+    with torch.no_grad():
+        return model(given.pop("video"), None, given.pop("timestep"), given.pop("text"), **given)[0]
+
+
+# -- latents ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frames", "factor", "refined"), [(17, 1, 17), (17, 2, 33), (1, 2, 1), (121, 2, 241), (5, 2, 9)]
+)
+def test_first_and_last_frame_stay_first_and_last(frames, factor, refined):
+    assert refined_frames(frames, factor) == refined
+    shape = refined_shape((1 + (frames - 1) // 4, 8, 6), 3, factor)
+    assert shape == (1 + (refined - 1) // 4, 24, 18)
+
+
+def test_latents_are_interpolated_linearly_in_time():
+    ramp = torch.arange(5.0).view(1, 1, 5, 1, 1).expand(2, 3, 5, 4, 4)
+    made = interpolated(ramp, 2, 2)
+    assert made.shape == (2, 3, 9, 8, 8)
+    assert torch.allclose(made[0, 0, :, 3, 3], torch.arange(9) / 2), (
+        "latent frame t' of the refined clip lies at t' / 2"
+    )
+    assert torch.equal(interpolated(ramp, 1, 1), ramp)
+
+
+def test_latents_are_interpolated_between_the_centres_of_cells(g):
+    ramp = torch.arange(6.0).view(1, 1, 1, 1, 6).expand(1, 1, 1, 4, 6)
+    row = interpolated(ramp, 2, 1)[0, 0, 0, 2]
+    assert torch.allclose(row[1:-1], torch.arange(10) / 2 + 0.25)
+    x = torch.randn(1, 2, 3, 4, 4, generator=g)
+    tall = interpolated(x, 3, 1)
+    assert torch.allclose(tall[..., 1::3, 1::3], x, atol=1e-6), "the middle of three new cells is the old one"
+
+
+@pytest.mark.parametrize(("scale", "factor", "message"), [(5, 1, "scale 5 is not one of 1"), (2, 3, "factor 3 is not")])
+def test_what_cannot_be_refined_to_is_refused(scale, factor, message):
+    with pytest.raises(ValueError, match=message):
+        interpolated(torch.zeros(1, 1, 2, 4, 4), scale, factor)
+
+
+def test_keyframes_are_the_last_of_their_latent_frame():
+    assert [keyframe_slot(frame, 17, 2) for frame in (0, 2, 4, 16)] == [0, 1, 2, 8]
+    assert [keyframe_slot(frame, 17, 1) for frame in (0, 4, 16)] == [0, 1, 4]
+    with pytest.raises(ValueError, match="keyframe 17 is outside the clip: use 0 to 16"):
+        keyframe_slot(17, 17, 2)
+    with pytest.raises(ValueError, match="keyframe 5 is not a multiple of 2: use 4 or 6"):
+        keyframe_slot(5, 17, 2)
+    with pytest.raises(ValueError, match="keyframe 6 is not a multiple of 4: use 4 or 8"):
+        keyframe_slot(6, 17, 1)
+
+
+def test_keyframes_and_given_parts_replace_what_was_interpolated(g):
+    source = torch.randn(2, 3, 5, 8, 8, generator=g)
+    stills = torch.randn(1, 3, 2, 8, 8, generator=g)
+    made = with_keyframes(source, stills, [0, 3])
+    assert torch.equal(made[:, :, [0, 3]], stills.expand(2, -1, -1, -1, -1))
+    assert torch.equal(made[:, :, [1, 2, 4]], source[:, :, [1, 2, 4]])
+    mask = (torch.rand(2, 1, 5, 8, 8, generator=g) < 0.5).float()
+    full = torch.randn(2, 3, 5, 8, 8, generator=g)
+    assert torch.equal(with_given(source, full, mask), source * (1 - mask) + full * mask)
+    with pytest.raises(ValueError, match=r"keyframe latents \[1, 3, 2, 8, 8\] do not fit"):
+        with_keyframes(source, stills, [0])
+    with pytest.raises(ValueError, match="encode the source in the refined size"):
+        with_given(source, full[..., :4], mask)
+
+
+# -- the network -----------------------------------------------------------------------------------------------------
+
+
+def test_a_refiner_has_what_the_base_has_but_sound(base):
+    refiner = refiner_of(base, 0.5)
+    weights = refiner.state_dict()
+    assert not [name for name in weights if "audio" in name]
+    new = {name for name in weights if name not in base.state_dict()}
+    assert {name.rpartition(".")[0].rpartition(".")[2] or name for name in new} == {
+        "coarse_gate",
+        "refines",
+        "sparsity",
+    }
+    assert all(torch.equal(value, base.state_dict()[name]) for name, value in weights.items() if name not in new)
+    read = MMDiTConfig.from_state_dict(weights)
+    assert (read.audio_channels, read.refines, read.sparsity) == (0, True, 0.5)
+    assert sum(p.numel() for p in refiner.parameters()) < sum(p.numel() for p in base.parameters())
+
+
+def test_a_refiner_starts_as_the_base_where_everything_is_given(base, inputs):
+    """Its gates are zero, and it leaves nothing out: all that differs is what the condition means elsewhere."""
+    inputs["mask"] = torch.ones_like(inputs["mask"])
+    refiner = refiner_of(base, 0.0)
+    assert torch.allclose(velocity(refiner, inputs), velocity(base, inputs), atol=1e-5)
+    inputs["mask"] = torch.zeros_like(inputs["mask"])
+    assert not torch.allclose(velocity(refiner, inputs), velocity(base, inputs), atol=1e-2)
+
+
+def test_a_refiner_sees_the_condition_everywhere(base, inputs):
+    other = {"condition": inputs["condition"] + 1}
+    assert torch.equal(velocity(base, inputs), velocity(base, inputs, **other)), "the base sees what the mask gives"
+    assert not torch.allclose(velocity(refiner_of(base, 0.5), inputs), velocity(refiner_of(base, 0.5), inputs, **other))
+
+
+def test_sparse_attention_and_its_gates_are_at_work(base, inputs):
+    dense, sparse = refiner_of(base, 0.0), refiner_of(base, 0.75)
+    assert not torch.allclose(velocity(dense, inputs), velocity(sparse, inputs), atol=1e-4)
+    assert torch.allclose(velocity(dense, inputs), velocity(sparse, inputs, sparse_backend="dense"), atol=1e-5)
+    for name, parameter in sparse.named_parameters():
+        if "coarse_gate" in name:
+            assert not parameter.any()
+            parameter.data += 0.1
+    assert not torch.allclose(velocity(dense, inputs), velocity(sparse, inputs, sparse_backend="dense"), atol=1e-4)
+
+
+def test_references_and_odd_sizes_pass_through_sparse_attention(base, inputs, g):
+    reference = torch.randn(1, 3, 1, 16, 12, generator=g)
+    odd = {name: value[..., :13, :9] if value.ndim == 5 else value for name, value in inputs.items()}
+    plain = velocity(refiner_of(base, 0.6), odd)
+    seen = velocity(refiner_of(base, 0.6), odd, video_context=[(reference[..., :13, :9], [-1.0])])
+    assert plain.shape == seen.shape == (2, 3, 5, 13, 9) and not torch.allclose(plain, seen)
+
+
+def test_what_a_refiner_cannot_take_is_refused(base, inputs):
+    refiner = refiner_of(base, 0.5)
+    with pytest.raises(ValueError, match="a Refiner needs a condition everywhere"):
+        velocity(refiner, {**inputs, "condition": None, "mask": None})
+    with pytest.raises(ValueError, match="this checkpoint has no audio branch"):
+        refiner(inputs["video"], torch.zeros(2, 2, 8), inputs["timestep"], inputs["text"], pooled=inputs["pooled"])
+    foreign = base.state_dict() | {"video_in.conv.weight": torch.zeros(1)}
+    with pytest.raises(ValueError, match=r"tensor 'video_in.conv.weight' \[1\] fits no Refiner, which has shape"):
+        refiner_weights(foreign, refiner.state_dict())
+
+
+# -- training --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return load_video_vae(WEIGHTS / "mini_video_vae.safetensors")
+
+
+@pytest.fixture(scope="module")
+def encoder(vae):
+    return Encoder(vae, torch.zeros(vae.config.channels), torch.ones(vae.config.channels))
+
+
+def test_the_small_clip_is_the_large_one_seen_by_the_base(g):
+    large = refined_scenes(2, 5, 2, 2, "easy", g)
+    small = small_of(large, 2)
+    assert (large.fps, large.frames, large.scale) == (32.0, 17, 2) and (small.fps, small.frames) == (16.0, 9)
+    halved = torch.nn.functional.avg_pool3d(large.render()[:, :, ::2], (1, 2, 2))
+    assert (halved - small.render()).abs().mean() < 0.003
+
+
+def test_a_window_is_encoded_as_the_whole_picture_is(encoder, g):
+    video = refined_scenes(1, 2, 1, 2, "easy", g).render()
+    whole = encoder(video)
+    for window in (Window(0, 0, 8), Window(5, 8, 8), Window(8, 3, 8)):
+        part = encoder.windowed(video, window)
+        assert part.shape == (1, whole.shape[1], 2, 8, 8)
+        assert (part - window.cut(whole)).abs().max() < 0.02 * whole.std()
+
+
+def test_stills_are_the_last_frames_encoded_alone(encoder, g):
+    scenes = refined_scenes(2, 3, 1, 2, "easy", g)
+    made = stills_of(encoder, scenes, [0, 2], Window(0, 0, 16))
+    video = scenes.render()
+    for index, frame in enumerate((0, 8)):
+        assert torch.allclose(made[:, :, index : index + 1], encoder(video[:, :, frame : frame + 1]), atol=1e-4)
+
+
+def test_pairs_lie_on_one_grid(encoder, g):
+    scenes = refined_scenes(2, 5, 2, 2, "easy", g)
+    pair = pair_of(encoder, scenes, 2, Window(4, 0, 8))
+    source = Window(4, 0, 8).cut(interpolated(pair.small, 2, 2))
+    assert source.shape == pair.large.shape == (2, pair.large.shape[1], 5, 8, 8)
+    near = (source - pair.large).square().mean()
+    other = (source.flip(-1) - pair.large).square().mean()
+    assert near < 0.5 * other, "the same things are in the same places"
+
+
+def test_what_has_to_be_beaten_blends_frames_and_pictures():
+    video = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)], 1)[None]
+    made = blended(video, 2, 2)
+    assert made.shape == (1, 3, 3, 16, 16) and torch.allclose(made[0, 0, :, 4, 4], torch.tensor([0, 0.5, 1]))
+
+
+def test_a_run_learns_and_is_the_same_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CELLS", 2 * 5 * 8 * 8)
+    monkeypatch.setattr(training, "LENGTHS", {1: 0.3, 5: 0.7})
+    settings = Settings(out=tmp_path, start=WEIGHTS / "mini.safetensors", weights=WEIGHTS, rows=8)
+
+    def trained(run: RefinerRun) -> RefinerRun:
+        while run.progress < 1:
+            run.train_step(run.model)
+        return run
+
+    one, two = (trained(RefinerRun(settings, rank=0, world=1)) for _ in range(2))
+    assert one.rows == two.rows >= 8 and set(one.smooth) <= {"video1", "video5"}
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, two.model.state_dict()[name]), name
+    gates = [p for name, p in one.model.named_parameters() if "coarse_gate.weight" in name]
+    assert gates and all(gate.any() for gate in gates), "they leave zero"
+    one.keep()
+    again = RefinerRun(settings, rank=0, world=1)
+    assert again.resume() and again.rows == one.rows
+
+
+def test_losses_name_the_length_and_every_choice_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CELLS", 64)
+    run = RefinerRun(Settings(out=tmp_path, start=WEIGHTS / "mini.safetensors", weights=WEIGHTS), rank=0, world=1)
+    monkeypatch.setattr(training, "LENGTHS", {1: 1.0})
+    losses, rows = run.losses(run.model, torch.Generator().manual_seed(0), random.Random(0))
+    assert list(losses) == ["video1"] and rows == 1 and torch.isfinite(losses["video1"])
+
+
+def test_a_look_shows_what_is_gained(tmp_path, monkeypatch, base):
+    monkeypatch.setattr(training, "PREVIEWED", 2)
+    settings = Settings(out=tmp_path, start=WEIGHTS / "mini.safetensors", weights=WEIGHTS)
+    run = RefinerRun(settings, rank=0, world=1)
+    look = training.Look(settings, steps=1)
+    look.scenes = replace(look.scenes, frames=33)
+    image, figures = look(run.average)
+    assert image.size == (9 * 128, 6 * 128) and set(figures) == {"plain", "refined", "ceiling"}
+    assert figures["plain"] < figures["ceiling"]
