@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,10 +47,10 @@ class MMDiTConfig:
     convolution stem and head (0: plain patches). rope_axes: head channels for time, row, column (their sum is
     dim / heads). preconditioned: the network's raw output is added to the best linear guess of the velocity for data of
     unit variance (a small network learns faster so). audio_rope_scale: None places sounds by their time; a number
-    multiplies the token index (21/218 in the paper). refines: the condition is shown everywhere, and not only where the
-    mask is 1 (models/refiner.py). sparsity: share of the key tiles that the video's self-attention leaves out
-    (models/sparse_attention.py); None: it is dense, without gates. rope_theta, rope_time_scale, rope_space_scale only
-    fill the frequency buffers, which a checkpoint carries itself.
+    multiplies the token index (21/218 in the paper). keyframes: it makes pictures beside the video. refines: the
+    condition is shown everywhere, and not only where the mask is 1 (models/refiner.py). sparsity: share of the key
+    tiles that the video's self-attention leaves out (models/sparse_attention.py); None: it is dense, without gates.
+    rope_theta, rope_time_scale, rope_space_scale only fill the frequency buffers, which a checkpoint carries itself.
     """
 
     video_channels: int
@@ -69,6 +69,7 @@ class MMDiTConfig:
     rope_axes: tuple[int, int, int] = (44, 42, 42)
     preconditioned: bool = False
     audio_rope_scale: float | None = None
+    keyframes: bool = False
     refines: bool = False
     sparsity: float | None = None
     rope_theta: float = 10000.0
@@ -120,6 +121,7 @@ class MMDiTConfig:
             rope_axes=(2 * time, 2 * space, 2 * space),
             preconditioned=shapes.has("sigma_data"),
             audio_rope_scale=float(sd[f"{prefix}audio_rope_scale"]) if shapes.has("audio_rope_scale") else None,
+            keyframes=shapes.has("keyframe_marker"),
             refines=shapes.has("refines"),
             sparsity=float(sd[f"{prefix}sparsity"]) if shapes.has("sparsity") else None,
         )
@@ -150,6 +152,26 @@ class _Shapes:
         """Number of consecutive `name.0.`, `name.1.`, ... in the checkpoint."""
         start = f"{self.prefix}{name}."
         return 1 + max((int(k[len(start) :].split(".")[0]) for k in self.sd if k.startswith(start)), default=-1)
+
+
+class Keyframes(NamedTuple):
+    """Pictures that are made together with the video, of more pixels, each at a time of its own (SkyReels-V4 sec. 4.5).
+
+    latent [B, C, K, H, W], noisy, of any size; times: of each, in latent frames (frame / 4); timestep: sigma * 1000,
+    [B] or [B, K] (0 for one that is given).
+    """
+
+    latent: Tensor
+    times: Sequence[float]
+    timestep: Tensor
+
+
+class _Cells(NamedTuple):
+    """Tokens [B, T, h, w, dim] of noisy latents, their modulation, and the way back to a velocity [B, C, T, H, W]."""
+
+    tokens: Tensor
+    modulation: Tensor
+    velocity: Callable[[Tensor], Tensor]
 
 
 def _gated_sparse(
@@ -198,6 +220,8 @@ class MMDiT(nn.Module):
             self.audio_out_modulation = linear(c.dim, 2 * c.dim, **factory)
             self.audio_out = linear(c.dim, audio_cell, **factory)
 
+        if c.keyframes:
+            self.keyframe_marker = nn.Parameter(torch.zeros(c.dim, **factory))
         self.text_in = linear(c.text_dim, c.dim, **factory)
         if c.pooled_dim:
             self.pooled_in = nn.Sequential(
@@ -248,13 +272,16 @@ class MMDiT(nn.Module):
         mask: Tensor | None = None,
         video_context: Sequence[Context] = (),
         audio_context: Sequence[Context] = (),
+        keyframes: Keyframes | None = None,
         frame_rate: float = 16.0,
         cross_modal: bool = True,
         attention: AttentionKernel = scaled_dot_product,
         sparse_backend: str = "auto",
         run_block: RunBlock | None = None,
-    ) -> tuple[Tensor | None, Tensor | None]:
+    ) -> tuple[Tensor | None, ...]:
         """Velocities of the noisy video [B, C, T, H, W] and audio [B, Ca, L]; a branch given as None does not run.
+
+        With keyframes, which need a video, theirs come third.
 
         timestep: sigma * 1000, [B], or one for each token: broadcastable to [B, T, h, w] (h = ceil(H / patch));
         audio_timestep: likewise [B] or broadcastable to [B, n] tokens; None: timestep, which must be [B] then.
@@ -267,6 +294,8 @@ class MMDiT(nn.Module):
         """
         if video is None and audio is None:
             raise ValueError("MMDiT needs a video latent, an audio latent or both; got neither")
+        if video is None and keyframes is not None:
+            raise ValueError("keyframes are made together with a video: give its latent too")
         if audio is not None and not self.config.audio_channels:
             raise ValueError("this checkpoint has no audio branch: give it the video latent alone")
         if audio_timestep is None:
@@ -279,7 +308,7 @@ class MMDiT(nn.Module):
         if video is not None:
             timestep = timestep.view(-1, 1, 1, 1) if timestep.ndim == 1 else timestep
             video_tokens, video_branch, finish_video = self._embed_video(
-                video, timestep, summary, condition, mask, video_context
+                video, timestep, summary, condition, mask, video_context, keyframes
             )
             if self.config.sparsity is not None:
                 grid = self.token_grid(video.shape[2:])
@@ -303,10 +332,9 @@ class MMDiT(nn.Module):
             run = partial(block, inputs=inputs)
             streams = run(streams) if run_block is None else run_block(index, run, streams)
 
-        return (
-            None if video is None else finish_video(streams.video),
-            None if audio is None else finish_audio(streams.audio),
-        )
+        velocity, keyframe_velocity = (None, None) if video is None else finish_video(streams.video)
+        audio_velocity = None if audio is None else finish_audio(streams.audio)
+        return (velocity, audio_velocity) if keyframes is None else (velocity, audio_velocity, keyframe_velocity)
 
     def token_grid(self, shape: Sequence[int]) -> tuple[int, int, int]:
         """Latent frames, rows and columns [T, H, W] -> the same in tokens."""
@@ -351,55 +379,110 @@ class MMDiT(nn.Module):
         condition: Tensor | None,
         mask: Tensor | None,
         context: Sequence[Context],
-    ) -> tuple[Tensor, Branch, Callable[[Tensor], Tensor]]:
-        """Tokens of [context; video] (eq. 8), what the blocks need to know of them, and the way back to a velocity."""
-        patch, dtype = self.config.video_patch, video.dtype
-        batch, channels, frames, height, width = video.shape
-        if channels != self.config.video_channels:
+        keyframes: Keyframes | None,
+    ) -> tuple[Tensor, Branch, Callable[[Tensor], tuple[Tensor, Tensor | None]]]:
+        """Tokens of [context; keyframes; video] (eq. 8), what the blocks need to know of them, and the way back to the
+        velocities of the video and of the keyframes."""
+        batch, frames = video.shape[0], video.shape[2]
+        if video.shape[1] != self.config.video_channels:
             raise ValueError(
-                f"the video latent has {channels} channels, this checkpoint takes {self.config.video_channels}"
+                f"the video latent has {video.shape[1]} channels, this checkpoint takes {self.config.video_channels}"
             )
-        condition, mask = self._fill_condition(video, condition, mask)
-        pad = (0, -width % patch, 0, -height % patch)
-        video, condition, mask = (F.pad(x, pad) for x in (video, condition, mask))
-        rows, columns = video.shape[-2] // patch, video.shape[-1] // patch
-
-        sigma = timestep.unsqueeze(-1) / TIMESTEP_SCALE  # [B, t, h, w, 1]
-        embedding = self._time_embedding(timestep, summary, dtype)  # [B, t, h, w, dim]
-        gain, skip_gain, out_gain = self._precondition(repeat_cells(sigma, patch), dtype)
-        noisy = video.movedim(1, -1)  # [B, T, H, W, C]
-        latent = torch.cat([noisy * gain, condition.movedim(1, -1), mask.movedim(1, -1)], dim=-1)
-        tokens, skip = self.video_in(latent, sigma, embedding)
-
+        target = self._embed_cells(video, timestep, summary, condition, mask)
+        rows, columns = target.tokens.shape[2:4]
         times = torch.arange(frames, dtype=torch.float32, device=video.device)
-        positions = [rope.video_positions(times, rows, columns)]
-        groups = [tokens.flatten(1, 3)]
-        modulation = self._modulate("video", embedding)  # [B, t, h, w, 6, dim]
-        if any(n > 1 for n in modulation.shape[1:4]) or context:
+        groups, positions = [target.tokens.flatten(1, 3)], [rope.video_positions(times, rows, columns)]
+        modulation = target.modulation  # [B, t, h, w, 6, dim]
+        if any(n > 1 for n in modulation.shape[1:4]) or context or keyframes:
             modulation = modulation.expand(-1, frames, rows, columns, -1, -1)
         modulations = [modulation.flatten(1, 3)]
-        for clean, clean_times in context:
-            group, position, clean_modulation = self._embed_video_context(clean, clean_times, summary, batch, dtype)
-            groups.insert(-1, group)
+        others = [self._embed_video_context(*one, summary, batch, video.dtype) for one in context]
+        finish_keyframes = None
+        if keyframes is not None:
+            made, place, own, finish_keyframes = self._embed_keyframes(keyframes, summary, batch, (rows, columns))
+            others.append((made, place, own))
+        for tokens, position, own in others:
+            groups.insert(-1, tokens)
             positions.insert(-1, position)
-            modulations.insert(-1, clean_modulation)
+            modulations.insert(-1, own)
 
         place = torch.cat(positions)  # constants may lie elsewhere where ComfyUI loads a part of the model alone
         angles = rope.angles_3d(place, self.time_frequencies.to(place), self.space_frequencies.to(place))
         time_angles = rope.angles_1d(place[:, 0], self.temporal_frequencies.to(place))
         branch = Branch(
             modulation=torch.cat(modulations, dim=1),
-            text_modulation=self._text_modulation("video_text", timestep, summary, dtype),
+            text_modulation=self._text_modulation("video_text", timestep, summary, video.dtype),
             angles=angles.nan_to_num(0.0),  # NaN marks tokens without a position: they are not rotated
             time_angles=time_angles.nan_to_num(0.0),
         )
 
-        def finish(tokens: Tensor) -> Tensor:
-            target = tokens[:, -frames * rows * columns :].unflatten(1, (frames, rows, columns))
-            velocity = noisy * skip_gain + self.video_out(target, skip, embedding) * out_gain
-            return velocity.movedim(-1, 1)[..., :height, :width]
+        def finish(tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+            size = frames * rows * columns
+            velocity = target.velocity(tokens[:, -size:].unflatten(1, (frames, rows, columns)))
+            return velocity, finish_keyframes and finish_keyframes(tokens[:, :-size])
 
         return torch.cat(groups, dim=1), branch, finish
+
+    def _embed_cells(
+        self,
+        noisy: Tensor,
+        timestep: Tensor,
+        summary: Tensor,
+        condition: Tensor | None,
+        mask: Tensor | None,
+    ) -> _Cells:
+        """Tokens of noisy latents [B, C, T, H, W] with a timestep that broadcasts to [B, T, h, w]."""
+        patch, dtype = self.config.video_patch, noisy.dtype
+        height, width = noisy.shape[-2:]
+        condition, mask = self._fill_condition(noisy, condition, mask)
+        pad = (0, -width % patch, 0, -height % patch)
+        noisy, condition, mask = (F.pad(x, pad).movedim(1, -1) for x in (noisy, condition, mask))  # [B, T, H, W, C]
+        sigma = timestep.unsqueeze(-1) / TIMESTEP_SCALE  # [B, t, h, w, 1]
+        embedding = self._time_embedding(timestep, summary, dtype)  # [B, t, h, w, dim]
+        gain, skip_gain, out_gain = self._precondition(repeat_cells(sigma, patch), dtype)
+        tokens, skip = self.video_in(torch.cat([noisy * gain, condition, mask], dim=-1), sigma, embedding)
+
+        def velocity(tokens: Tensor) -> Tensor:
+            out = noisy * skip_gain + self.video_out(tokens, skip, embedding) * out_gain
+            return out.movedim(-1, 1)[..., :height, :width]
+
+        return _Cells(tokens, self._modulate("video", embedding), velocity)
+
+    def _embed_keyframes(
+        self, keyframes: Keyframes, summary: Tensor, batch: int, grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]]:
+        """Tokens of pictures that are noisy too, each by itself, on the video's grid of so many rows and columns."""
+        latent, times, timestep = keyframes
+        if not self.config.keyframes:
+            raise ValueError("this checkpoint was not trained to make keyframes: sample the video alone")
+        if latent.ndim != 5 or latent.shape[1] != self.config.video_channels or len(times) != latent.shape[2]:
+            raise ValueError(
+                f"keyframes {list(latent.shape)} at {len(times)} times do not fit: give [batch, "
+                f"{self.config.video_channels}, keyframes, height, width], and a time for each"
+            )
+        count = latent.shape[2]
+        timestep = (timestep[:, None] if timestep.ndim == 1 else timestep).expand(batch, count)
+        if summary.ndim:
+            summary = summary.repeat_interleave(count, dim=0)
+        alone = latent.transpose(1, 2).flatten(0, 1).unsqueeze(2)  # [B * K, C, 1, H, W]
+        cells = self._embed_cells(alone, timestep.reshape(-1, 1, 1, 1), summary, None, None)
+        tokens = cells.tokens + self.keyframe_marker.to(cells.tokens)
+        rows, columns = tokens.shape[2:4]
+        place = rope.video_positions(torch.tensor(times, device=latent.device), rows, columns)
+        # Both pictures cover the same frame, so a token's middle is where the video has it.
+        scale = torch.tensor([grid[0] / rows, grid[1] / columns], device=place.device)
+        place = torch.cat([place[:, :1], (place[:, 1:] + 0.5) * scale - 0.5], dim=1)
+        modulation = cells.modulation.expand(-1, -1, rows, columns, -1, -1)
+
+        def together(x: Tensor) -> Tensor:
+            """[B * K, 1, h, w, ...] -> [B, K * h * w, ...]"""
+            return x.unflatten(0, (batch, count)).flatten(1, 4)
+
+        def finish(before: Tensor) -> Tensor:
+            own = before[:, -count * rows * columns :].unflatten(1, (count, 1, rows, columns)).flatten(0, 1)
+            return cells.velocity(own).unflatten(0, (batch, count))[:, :, :, 0].transpose(1, 2)
+
+        return together(tokens), place, together(modulation), finish
 
     def _embed_video_context(
         self, clean: Tensor, times: Sequence[float] | None, summary: Tensor, batch: int, dtype: torch.dtype

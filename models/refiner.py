@@ -20,7 +20,8 @@ from .mmdit import TEMPORAL_SCALE, MMDiTConfig
 
 SCALES = (1, 2, 3, 4)  # in space
 FRAME_FACTORS = (1, 2)  # in time
-AUDIO_PARTS = ("audio_", "modulation.audio", ".audio.", ".video_to_audio.", ".audio_to_video.")
+# Of the base's tensors: the audio branch, and what makes keyframes.
+LEFT_OUT = (".audio_", ".modulation.audio", ".audio.", ".video_to_audio.", ".audio_to_video.", ".keyframe_marker")
 
 
 # -- the network -----------------------------------------------------------------------------------------------------
@@ -28,17 +29,18 @@ AUDIO_PARTS = ("audio_", "modulation.audio", ".audio.", ".video_to_audio.", ".au
 
 def refiner_config(base: MMDiTConfig, sparsity: float) -> MMDiTConfig:
     """Sizes of the Refiner that starts from a base of these sizes. sparsity: of its attention, 0 (dense) to 1."""
-    return replace(base, audio_channels=0, audio_patch=1, audio_rope_scale=None, refines=True, sparsity=sparsity)
+    video = replace(base, audio_channels=0, audio_patch=1, audio_rope_scale=None, keyframes=False)
+    return replace(video, refines=True, sparsity=sparsity)
 
 
 def refiner_weights(base: dict[str, Tensor], refiner: dict[str, Tensor]) -> dict[str, Tensor]:
     """State dict of a Refiner that starts from a base: its own initial values, and the base's for all that both have.
 
-    The audio branch is left out. New are the gates of sparse attention, which are zero at first. The condition channels
-    of the base are those of the Refiner: it has learned to copy what they hold where the mask is 1, and has to learn
-    what they mean elsewhere. ValueError names a tensor that fits nowhere.
+    Audio branch and keyframes are left out. New are the gates of sparse attention, which are zero at first. The
+    condition channels of the base are those of the Refiner: it has learned to copy what they hold where the mask is 1,
+    and has to learn what they mean elsewhere. ValueError names a tensor that fits nowhere.
     """
-    kept = {name: value for name, value in base.items() if not any(part in f".{name}" for part in AUDIO_PARTS)}
+    kept = {name: value for name, value in base.items() if not any(part in f".{name}" for part in LEFT_OUT)}
     for name, value in kept.items():
         if name not in refiner or refiner[name].shape != value.shape:
             expected = "no such tensor" if name not in refiner else f"shape {list(refiner[name].shape)}"
