@@ -8,6 +8,8 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..models.mmdit import TEMPORAL_SCALE
+
 AUDIO_HOP = 1024  # samples per audio latent
 # One shape per stream of a packed latent: [(B, C, T, H, W), (B, Ca, L)].
 Shapes = Sequence[Sequence[int]]
@@ -36,7 +38,34 @@ class Statistics:
         return latent * std + mean
 
 
-class JointLatentFormat(comfy.latent_formats.LatentFormat):
+class VideoLatentFormat(comfy.latent_formats.LatentFormat):
+    """Latent format of a model that makes the picture alone, [B, C, T, H, W]."""
+
+    latent_dimensions = 3
+    temporal_downscale_ratio = TEMPORAL_SCALE
+
+    def __init__(self, video: Statistics):
+        self.video = video
+        self.latent_channels = len(video.mean)
+
+    def process_in(self, latent, shapes: Shapes | None = None):
+        """VAE's units -> network's units."""
+        return self.video.normalise(latent)
+
+    def process_out(self, latent, shapes: Shapes | None = None):
+        """Network's units -> VAE's units."""
+        return self.video.restore(latent)
+
+    def set_preview(self, factors: Sequence[Sequence[float]]) -> None:
+        """factors [C + 1, 3]: RGB in [-1, 1] as a linear function of a normalised video latent; the last row: bias."""
+        *self.latent_rgb_factors, self.latent_rgb_factors_bias = [list(map(float, row)) for row in factors]
+
+    def preview(self) -> list[list[float]]:
+        """What `set_preview` took."""
+        return [*self.latent_rgb_factors, self.latent_rgb_factors_bias]
+
+
+class JointLatentFormat(VideoLatentFormat):
     """Latent format of a model that has a video [B, C, T, H, W] and an audio [B, Ca, L] stream.
 
     ComfyUI hands it a plain latent of either stream, a NestedTensor (final x0 of SamplerCustomAdvanced), or the flat
@@ -47,11 +76,11 @@ class JointLatentFormat(comfy.latent_formats.LatentFormat):
     `latent_channels`, so it needs an audio latent of at least as many channels as the video's.
     """
 
-    latent_dimensions = 3
     temporal_downscale_ratio = AUDIO_HOP
 
     def __init__(self, video: Statistics, audio: Statistics):
-        self.video, self.audio = video, audio
+        super().__init__(video)
+        self.audio = audio
         self.latent_channels = len(audio.mean)
         self.latent_rgb_factors_reshape = self._picture_of_sound
 
@@ -72,16 +101,6 @@ class JointLatentFormat(comfy.latent_formats.LatentFormat):
             streams = comfy.utils.unpack_latents(latent, shapes)
             return comfy.utils.pack_latents([f(x) for f, x in zip(functions, streams, strict=True)])[0]
         return functions[0 if latent.ndim == 5 else 1](latent)
-
-    # --- previews while sampling
-
-    def set_preview(self, factors: Sequence[Sequence[float]]) -> None:
-        """factors [C + 1, 3]: RGB in [-1, 1] as a linear function of a normalised video latent; the last row: bias."""
-        *self.latent_rgb_factors, self.latent_rgb_factors_bias = [list(map(float, row)) for row in factors]
-
-    def preview(self) -> list[list[float]]:
-        """What `set_preview` took."""
-        return [*self.latent_rgb_factors, self.latent_rgb_factors_bias]
 
     def _picture_of_sound(self, latent: Tensor) -> Tensor:
         """An audio latent [B, Ca, L] as the video latent [B, C, Ca, L] whose preview is its energy in grey."""

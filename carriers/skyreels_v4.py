@@ -34,7 +34,7 @@ from torch import Tensor
 
 from ..models.blocks import Streams
 from ..models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, TIMESTEP_SCALE, ArchitectureError, MMDiT, MMDiTConfig
-from .latent_format import JointLatentFormat, Shapes, Statistics
+from .latent_format import JointLatentFormat, Shapes, Statistics, VideoLatentFormat
 from .loading import naming, read_checkpoint
 
 FRAME_RATE = 16.0  # frames per second that the model is trained at
@@ -53,9 +53,10 @@ class DiffusionModel(MMDiT):
         self.in_channels = config.video_channels  # RenormCFG reads it
 
     def forward(self, x, timestep, context, *, transformer_options, control=None, **conditions):
-        """x: [video, audio] or [audio]; timestep: [B], or for each token, a tuple of both streams'.
+        """x: the streams that are made, as `streams_of` names them; timestep: [B], or for each token, a tuple of both
+        streams'.
 
-        Returns the velocity, [video, audio] or a bare audio: ComfyUI packs only lists of several again.
+        Returns the velocity, [video, audio] or the bare stream: ComfyUI packs only lists of several again.
         """
         wrappers = comfy.patcher_extension.get_all_wrappers(
             comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
@@ -80,12 +81,12 @@ class DiffusionModel(MMDiT):
         mask=None,
         **_,
     ):
-        video, audio = x if len(x) == 2 else (None, x[0])
+        streams = dict(zip(streams_of(self.config, len(x)), x, strict=True))
         video_timestep, audio_timestep = timestep if isinstance(timestep, tuple) else (timestep, None)
         blocks = BlockRunner(self, context.device, transformer_options)
-        video, audio = super().forward(
-            video,
-            audio,
+        velocities = super().forward(
+            streams.get("video"),
+            streams.get("audio"),
             video_timestep,
             context,
             pooled=pooled,
@@ -100,7 +101,8 @@ class DiffusionModel(MMDiT):
             run_block=blocks.run,
         )
         blocks.finish()
-        return audio if video is None else [video, audio]
+        made = [velocity for velocity in velocities if velocity is not None]
+        return made if len(made) > 1 else made[0]
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, transformer_options: dict) -> Tensor:
@@ -158,6 +160,13 @@ def _streams(args: dict) -> Streams:
 # --- the model
 
 
+def streams_of(config: MMDiTConfig, count: int) -> tuple[str, ...]:
+    """Names of the streams of a latent that has so many: a single one is the sound, or the picture of a Refiner."""
+    if count > 1:
+        return ("video", "audio")
+    return ("audio",) if config.audio_channels else ("video",)
+
+
 def frame_count(latent_frames: int) -> int:
     """Pixel frames of that many latent frames: the first stands alone, each later one for four."""
     return 1 + TEMPORAL_SCALE * (latent_frames - 1)
@@ -207,14 +216,19 @@ class SkyReelsV4(comfy.model_base.BaseModel):
             "frame_rate": comfy.conds.CONDConstant(float(given.get("frame_rate") or frame_rate_of(shapes))),
         }
         conds |= self._text(given)
+        streams = streams_of(self.config, len(shapes))
         if given.get("denoise_mask") is not None:
-            masks = comfy.utils.unpack_latents(given["denoise_mask"], shapes)
-            names = ("video_noise_mask", "audio_noise_mask") if len(shapes) > 1 else ("audio_noise_mask",)
-            conds |= {name: comfy.conds.CONDRegular(mask[:, :1]) for name, mask in zip(names, masks, strict=True)}
-        if len(shapes) > 1:
+            mask = given["denoise_mask"]
+            masks = comfy.utils.unpack_latents(mask, shapes) if len(shapes) > 1 else [mask]
+            conds |= {
+                f"{stream}_noise_mask": comfy.conds.CONDRegular(mask[:, :1])
+                for stream, mask in zip(streams, masks, strict=True)
+            }
+        if "video" in streams:
             conds |= self._given_video(given, shapes[0])
-            conds |= self._context("video", given)
-        return conds | self._context("audio", given)
+        for stream in streams:
+            conds |= self._context(stream, given)
+        return conds
 
     def _text(self, given: dict) -> dict[str, comfy.conds.CONDRegular]:
         text, pooled = given.get("cross_attn"), given.get("pooled_output")
@@ -233,6 +247,8 @@ class SkyReelsV4(comfy.model_base.BaseModel):
     def _given_video(self, given: dict, shape) -> dict[str, comfy.conds.CONDRegular]:
         """Channel concat (eq. 7): the latent of what is given and where it is."""
         if given.get("skycanvas_condition") is None:
+            if self.config.refines:
+                raise ValueError("a Refiner needs the clip that it shall refine: wire 'Refine Clip' before the sampler")
             return {}
         condition, mask = (given[f"skycanvas_{name}"].to(given["device"]) for name in ("condition", "mask"))
         for name, tensor in (("skycanvas_condition", condition), ("skycanvas_mask", mask)):
@@ -280,16 +296,14 @@ class SkyReelsV4(comfy.model_base.BaseModel):
             video, audio = noise_levels[0][:, None, :, None, None], noise_levels[1][:, None]
             video_noise_mask = video if video_noise_mask is None else video * video_noise_mask
             audio_noise_mask = audio if audio_noise_mask is None else audio * audio_noise_mask
-        if audio_noise_mask is None:
-            return timestep
-        patch = self.config.audio_patch  # a token is as noisy as the noisiest latent in it
-        audio_mask = F.max_pool1d(audio_noise_mask.float(), patch, ceil_mode=True)[:, 0]
-        audio_timestep = timestep[:, None] * audio_mask
-        if video_noise_mask is None:
-            return audio_timestep
-        patch = self.config.video_patch
-        video_mask = F.max_pool3d(video_noise_mask.float(), (1, patch, patch), ceil_mode=True)[:, 0]
-        return timestep[:, None, None, None] * video_mask, audio_timestep
+        video, audio = self.config.video_patch, self.config.audio_patch  # a token is as noisy as its noisiest latent
+        levels = []
+        if video_noise_mask is not None:
+            mask = F.max_pool3d(video_noise_mask.float(), (1, video, video), ceil_mode=True)[:, 0]
+            levels.append(timestep[:, None, None, None] * mask)
+        if audio_noise_mask is not None:
+            levels.append(timestep[:, None] * F.max_pool1d(audio_noise_mask.float(), audio, ceil_mode=True)[:, 0])
+        return tuple(levels) if len(levels) > 1 else levels[0] if levels else timestep
 
     # --- context windows (ContextWindowsManual with dim 2, which is time in both streams)
 
@@ -335,14 +349,19 @@ def checked_shapes(shapes: Shapes, conditioning: list[dict], config: MMDiTConfig
     if len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][1] == 1:
         named = [cond["skycanvas_latent_shapes"] for cond in conditioning if "skycanvas_latent_shapes" in cond]
         shapes = [torch.Size(shape) for shape in named[0]] if named else shapes
-    if len(shapes) == 1 and len(shapes[0]) != 3:
+    streams = streams_of(config, len(shapes))
+    if streams == ("video",) and len(shapes[0]) != 5 or not config.audio_channels and len(shapes) > 1:
+        raise ValueError(
+            "a Refiner makes the picture alone, and the latent is of picture and sound, or of a sound: connect the "
+            "latent of 'Refine Clip'"
+        )
+    if streams == ("audio",) and len(shapes[0]) != 3:
         raise ValueError(
             "SkyReels-V4 makes picture and sound together, but the latent has a picture alone, of "
             f"{shapes[0][-2]} x {shapes[0][-1]} cells. Connect 'Empty SkyCanvas Latent', or join it with the latent of "
             "a sound by 'Concat AV Latent'."
         )
     channels = {"video": config.video_channels, "audio": config.audio_channels}
-    streams = ["audio"] if len(shapes) == 1 else ["video", "audio"]
     for stream, shape in zip(streams, shapes, strict=True):
         if shape[1] != channels[stream]:
             raise ValueError(
@@ -361,7 +380,7 @@ class SkyReelsV4Config(comfy.supported_models_base.BASE):
     unet_extra_config: dict = {}
     supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]
 
-    def __init__(self, config: MMDiTConfig, latent_format: JointLatentFormat, shift: float):
+    def __init__(self, config: MMDiTConfig, latent_format: VideoLatentFormat, shift: float):
         super().__init__({"config": config})
         self.latent_format = latent_format
         self.sampling_settings = {"shift": shift}
@@ -392,9 +411,12 @@ def load_model(
         config = MMDiTConfig.from_state_dict(sd)
         _check_shapes(sd, config)
 
-    latent_format = JointLatentFormat(
-        *(Statistics(sd[f"{stream}_latent_mean"], sd[f"{stream}_latent_std"]) for stream in ("video", "audio"))
-    )
+    statistics = [
+        Statistics(sd[f"{stream}_latent_mean"], sd[f"{stream}_latent_std"])
+        for stream in ("video", "audio")
+        if f"{stream}_latent_mean" in sd
+    ]
+    latent_format = JointLatentFormat(*statistics) if config.audio_channels else VideoLatentFormat(*statistics)
     if preview is not None:
         latent_format.set_preview(preview)
     model_config = SkyReelsV4Config(config, latent_format, SAMPLING_SHIFT if shift is None else shift)
