@@ -26,7 +26,7 @@ from ..canvas.document import Box, Placement, Reference, Sound
 from ..canvas.grid import AudioGrid, VideoGrid
 from ..canvas.pixels import Pixels
 from ..canvas.sound import mix
-from ..models.mmdit import MMDiTConfig
+from ..models.config import MMDiTConfig
 from .vae import SkyCanvasVideoVAE
 
 CACHE_BYTES = 256 * 2**20  # of latents that are remembered for each VAE

@@ -33,7 +33,8 @@ from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
 from ..models.blocks import Streams
-from ..models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, TIMESTEP_SCALE, ArchitectureError, MMDiT, MMDiTConfig
+from ..models.config import ArchitectureError, MMDiTConfig
+from ..models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, TIMESTEP_SCALE, MMDiT
 from .latent_format import JointLatentFormat, Shapes, Statistics, VideoLatentFormat
 from .loading import naming, read_checkpoint
 

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .mmdit import TEMPORAL_SCALE, MMDiTConfig
+from .config import MMDiTConfig
+from .mmdit import TEMPORAL_SCALE
 
 SCALES = (1, 2, 3, 4)  # in space
 FRAME_FACTORS = (1, 2)  # in time

@@ -10,7 +10,8 @@ import torch
 from ..canvas.compile import Plan
 from ..canvas.cost import ModelCost, estimate
 from ..carriers.loading import read_checkpoint
-from ..models.mmdit import MMDiT, MMDiTConfig
+from ..models.config import MMDiTConfig
+from ..models.mmdit import MMDiT
 from .loaders import MODEL, mini_file
 
 STEPS, PASSES = 30, 2  # of a usual sampling, with guidance

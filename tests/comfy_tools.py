@@ -7,7 +7,8 @@ from comfy_extras import nodes_custom_sampler as custom
 from safetensors.torch import load_file
 
 import nodes
-from models.mmdit import MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import MMDiT
 
 PROMPT = "a red circle bounces slowly on navy background <sfx> low ping </sfx>"
 

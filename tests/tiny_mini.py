@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.audio_vae import AudioVAE, AudioVAEConfig
-from models.mmdit import MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import MMDiT
 from models.text_encoder import SPECIAL_TOKENS, TextEncoder, TextEncoderConfig
 from models.video_vae import VideoVAE, VideoVAEConfig
 

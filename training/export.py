@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from models.mmdit import MMDiTConfig
+from models.config import MMDiTConfig
 
 SAMPLING_SHIFT = 4.0  # of the noise schedule; Mini samples equally well from 2 to 9
 BUFFERS = ("frequencies", "_latent_mean", "_latent_std", "black_latent", "sigma_data", "audio_rope_scale")

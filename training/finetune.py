@@ -23,7 +23,8 @@ from torch.utils.checkpoint import checkpoint
 
 from models.audio_vae import AudioVAE, load_audio_vae
 from models.checkpoint import read_checkpoint
-from models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, ArchitectureError, MMDiT, MMDiTConfig
+from models.config import ArchitectureError, MMDiTConfig
+from models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, MMDiT
 from models.text_encoder import TextEncoder, Tokenizer, load_text_encoder, split_words
 from models.video_vae import VideoVAE, load_video_vae
 from training.clips import ENOUGH, OwnClips, Stretches, check_captions, choose_entries, encode_entries

@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.mmdit import TEMPORAL_SCALE, TIMESTEP_SCALE, Context, MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import TEMPORAL_SCALE, TIMESTEP_SCALE, Context, MMDiT
 from models.text_encoder import load_text_encoder
 from models.video_vae import load_video_vae
 from training.captions import caption

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from models.audio_vae import load_audio_vae
-from models.mmdit import TEMPORAL_SCALE, MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import TEMPORAL_SCALE, MMDiT
 from models.text_encoder import load_text_encoder
 from models.video_vae import load_video_vae
 from training.objective import latents_of

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from models.audio_vae import load_audio_vae
-from models.mmdit import MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import MMDiT
 from models.text_encoder import load_text_encoder
 from models.video_vae import VideoVAE, load_video_vae
 from training.conditions import ConditionMaker

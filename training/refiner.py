@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from models.mmdit import TEMPORAL_SCALE, TIMESTEP_SCALE, MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import TEMPORAL_SCALE, TIMESTEP_SCALE, MMDiT
 from models.refiner import interpolated, refined_frames, refiner_config, refiner_weights, with_given, with_keyframes
 from models.text_encoder import load_text_encoder
 from models.video_vae import VideoVAE, load_video_vae

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from models.audio_vae import load_audio_vae
 from models.checkpoint import read_checkpoint
-from models.mmdit import TEMPORAL_SCALE, MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import TEMPORAL_SCALE, MMDiT
 from models.text_encoder import load_text_encoder
 from models.video_vae import load_video_vae
 from training import run

@@ -14,7 +14,8 @@ from benchmarks.quality.given import Given
 from benchmarks.quality.held_out import noise_of
 from models.audio_vae import AudioVAE, load_audio_vae
 from models.checkpoint import read_checkpoint
-from models.mmdit import MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import MMDiT
 from models.text_encoder import TextEncoder, Tokenizer, load_text_encoder
 from models.video_vae import VideoVAE, load_video_vae
 from training.media import encode_batch

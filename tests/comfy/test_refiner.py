@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from skycanvas.carriers.skyreels_v4 import load_model
 from tiny_mini import randomised
 
-from models.mmdit import MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import MMDiT
 from models.refiner import interpolated, refiner_config, refiner_weights
 from training.sampling import sample_euler, simple_sigmas
 

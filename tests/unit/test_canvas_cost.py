@@ -11,7 +11,8 @@ from canvas.compile import compile_canvas
 from canvas.cost import ModelCost, duration, estimate
 from canvas.document import Box
 from canvas.grid import VideoGrid
-from models.mmdit import MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import MMDiT
 
 MODEL = ModelCost(dim=64, blocks=3, mlp_ratio=2.0, parameters=1_000_000, bytes_per_number=2, audio_patch=2)
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from models import rope
-from models.mmdit import Keyframes, MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import Keyframes, MMDiT
 
 CONFIG = MMDiTConfig(
     video_channels=3,

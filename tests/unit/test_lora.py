@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks.finetuning import write_clip
 from models.checkpoint import read_checkpoint
-from models.mmdit import ArchitectureError
+from models.config import ArchitectureError
 from training import clips
 from training import finetune as training
 from training.clips import ENOUGH, Stretches, hold_out

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from models import rope
-from models.mmdit import ArchitectureError, MMDiT, MMDiTConfig
+from models.config import ArchitectureError, MMDiTConfig
+from models.mmdit import MMDiT
 
 C, CA, TEXT_DIM = 3, 5, 12
 PLAIN = MMDiTConfig(

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from models.mmdit import MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import MMDiT
 from training import objective
 from training.objective import (
     AROUND_EDIT,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.mmdit import MMDiT, MMDiTConfig
+from models.config import MMDiTConfig
+from models.mmdit import MMDiT
 from models.refiner import (
     interpolated,
     keyframe_slot,
