@@ -71,9 +71,9 @@ NOTES = {
     "and where the truth's are, more than half of their darkness. Motion: the subject of the picture is within 4 "
     "pixels of the place that the clip gives it. Effect: size and opacity over time are those of the effect. "
     "Unchanged: at most 1 dB below the codecs, or above 35 dB. With a mask: beside the instruction, the cells of the "
-    "clip from 4 pixels around the edit on are given, as masks of the nodes give them. Chance: the same clips, judged "
-    "by what the examples of other clips ask for; nothing done scores 0 (table of the judges). Ceiling: the truth "
-    "through the codecs.",
+    "clip that begin 4 pixels beside the edit are given, as masks of the nodes give them, and the pixels there are put "
+    "back, as 'Compose Canvas' does it. Chance: the same clips, judged by what the examples of other clips ask for; "
+    "nothing done scores 0 (table of the judges). Ceiling: the truth through the codecs, nothing put back.",
     "faces": "Done: colours of face and background are right in four fifths of the frames, the mouth goes with the "
     "voice (correlation of 0.7), pitch and timbre of the voice are right, and, for expression, the mouth goes with "
     f"that of the clip. {EXCHANGED}",

@@ -102,6 +102,12 @@ def with_mask(mini: Mini, given: Given, example: Example) -> Given:
     return replace(given, video=mini.encode(torch.where(pixels[:, None], example.source, -1.0)), mask=cells)
 
 
+def composed(clips: Clips, example: Example) -> Clips:
+    """The clips, with the pixels of the clip to edit put back where the mask keeps them, as Compose Canvas does it."""
+    assert clips.video is not None and example.source is not None
+    return Clips(torch.where(example.unchanged(AROUND)[:, None], example.source, clips.video), clips.sound)
+
+
 class Trial(NamedTuple):
     """Clips of a world, and the best that they could be: the truth through the codecs."""
 
@@ -133,6 +139,8 @@ def tried(
         for way, shown in ways.items():
             setting.report(way)
             clips = mini.generate(case.example.captions, frames=frames, sampling=setting.sampling, given=shown)
+            if way != name:
+                clips = composed(clips, case.example)
             for result, made in ((figures, clips), (ceiling, best)):
                 trial = Trial(case, made, best, masked=way != name)
                 result |= {f"{way}/{key}": figure for key, figure in figures_of(trial).items()}
