@@ -52,6 +52,8 @@ def card(weights: Path, tables: dict[str, Table]) -> str:
         data(level),
         "## Training",
         training(weights),
+        "![The loss of the last of these runs, as `python3 -m training.plots` draws it]"
+        "(../../benchmarks/results/training_loss.png)",
         "## Figures",
         "Measured by `python3 -m benchmarks.quality` on held-out scenes: `benchmarks/quality/held_out.py` says what "
         "is held out and what is not. ± is one standard error over the clips.",
