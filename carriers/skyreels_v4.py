@@ -249,7 +249,10 @@ class SkyReelsV4(comfy.model_base.BaseModel):
         """Channel concat (eq. 7): the latent of what is given and where it is."""
         if given.get("skycanvas_condition") is None:
             if self.config.refines:
-                raise ValueError("a Refiner needs the clip that it shall refine: wire 'Refine Clip' before the sampler")
+                raise ValueError(
+                    "a Refiner needs the clip that it shall refine, and the conditioning has none: give it "
+                    "skycanvas_condition and skycanvas_mask, see models/refiner.py"
+                )
             return {}
         condition, mask = (given[f"skycanvas_{name}"].to(given["device"]) for name in ("condition", "mask"))
         for name, tensor in (("skycanvas_condition", condition), ("skycanvas_mask", mask)):
@@ -354,7 +357,7 @@ def checked_shapes(shapes: Shapes, conditioning: list[dict], config: MMDiTConfig
     if streams == ("video",) and len(shapes[0]) != 5 or not config.audio_channels and len(shapes) > 1:
         raise ValueError(
             "a Refiner makes the picture alone, and the latent is of picture and sound, or of a sound: connect the "
-            "latent of 'Refine Clip'"
+            "video latent of 'Split SkyCanvas Latent'"
         )
     if streams == ("audio",) and len(shapes[0]) != 3:
         raise ValueError(
