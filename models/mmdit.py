@@ -169,6 +169,7 @@ class MMDiT(nn.Module):
         condition [B, C, T, H, W] clean latents and mask [B, 1, T, H, W], 1 = given (eq. 7); None: nothing is given.
         video_context, audio_context: clean in-context tokens and their times (eq. 8-9, VideoCanvas sec. 3.2).
         frame_rate: frames per second of the video, which places sounds on its time axis.
+        sparse_backend: of sparse attention, see `sparse_attention`; without a sparsity it has no meaning.
         cross_modal: False hides the branches from each other (eq. 5 is left out), for guidance on how they agree.
         Raises ValueError if both branches are None or the pieces do not fit together.
         """

@@ -1,6 +1,8 @@
 """Keyframes: pictures of more pixels that the base makes together with the video (SkyReels-V4 sec. 4.5)."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,21 +11,11 @@ from models import rope
 from models.config import MMDiTConfig
 from models.mmdit import Keyframes, MMDiT
 
-CONFIG = MMDiTConfig(
-    video_channels=3,
-    audio_channels=2,
-    text_dim=8,
-    pooled_dim=8,
-    dim=32,
-    heads=2,
-    dual_blocks=1,
-    single_blocks=1,
-    audio_patch=2,
-    stem_channels=8,
-    head_blocks=1,
-    rope_axes=(4, 6, 6),
-    preconditioned=True,
-    keyframes=True,
+sys.path.append(str(Path(__file__).parents[1]))
+from tiny_mini import MODEL_CONFIG  # noqa: E402
+
+CONFIG = replace(
+    MODEL_CONFIG, video_channels=3, audio_channels=2, text_dim=8, pooled_dim=8, dual_blocks=1, keyframes=True
 )
 
 

@@ -1,6 +1,7 @@
 """The Refiner: from small latents to large ones, the network without sound, and its training."""
 
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,22 +34,11 @@ from training.refiner import (
     stills_of,
 )
 
+sys.path.append(str(Path(__file__).parents[1]))
+from tiny_mini import MODEL_CONFIG  # noqa: E402
+
 WEIGHTS = Path(__file__).parents[2] / "models" / "weights"
-BASE = MMDiTConfig(
-    video_channels=3,
-    audio_channels=2,
-    text_dim=8,
-    pooled_dim=8,
-    dim=32,
-    heads=2,
-    dual_blocks=1,
-    single_blocks=1,
-    audio_patch=2,
-    stem_channels=8,
-    head_blocks=1,
-    rope_axes=(4, 6, 6),
-    preconditioned=True,
-)
+BASE = replace(MODEL_CONFIG, video_channels=3, audio_channels=2, text_dim=8, pooled_dim=8, dual_blocks=1)
 
 
 @pytest.fixture
