@@ -21,9 +21,10 @@ class MMDiTConfig:
     convolution stem and head (0: plain patches). rope_axes: head channels for time, row, column (their sum is
     dim / heads). preconditioned: the network's raw output is added to the best linear guess of the velocity for data of
     unit variance (a small network learns faster so). audio_rope_scale: None places sounds by their time; a number
-    multiplies the token index (21/218 in the paper). keyframes: it makes pictures beside the video. refines: the
-    condition is shown everywhere, and not only where the mask is 1 (models/refiner.py). sparsity: share of the key
-    tiles that the video's self-attention leaves out (models/sparse_attention.py); None: it is dense, without gates.
+    multiplies the token index (21/218 in the paper). keyframes: it makes pictures beside the video. residual_std: of a
+    Refiner (models/refiner.py), the standard deviation of what it adds to its condition; None: a base. sparsity: share
+    of the key tiles that the video's self-attention leaves out (models/sparse_attention.py); None: it is dense, without
+    gates.
     rope_theta, rope_time_scale, rope_space_scale only fill the frequency buffers, which a checkpoint carries itself.
     """
 
@@ -44,7 +45,7 @@ class MMDiTConfig:
     preconditioned: bool = False
     audio_rope_scale: float | None = None
     keyframes: bool = False
-    refines: bool = False
+    residual_std: float | None = None
     sparsity: float | None = None
     rope_theta: float = 10000.0
     rope_time_scale: float = 1.0
@@ -59,6 +60,10 @@ class MMDiTConfig:
             raise ValueError(
                 f"rope_axes {self.rope_axes} must be even, row = column, and sum to dim / heads = {head_dim}"
             )
+
+    @property
+    def refines(self) -> bool:
+        return self.residual_std is not None
 
     @classmethod
     def from_state_dict(cls, sd: dict[str, Tensor], prefix: str = "") -> "MMDiTConfig":
@@ -94,10 +99,10 @@ class MMDiTConfig:
             head_blocks=shapes.count("video_out.blocks"),
             rope_axes=(2 * time, 2 * space, 2 * space),
             preconditioned=shapes.has("sigma_data"),
-            audio_rope_scale=float(sd[f"{prefix}audio_rope_scale"]) if shapes.has("audio_rope_scale") else None,
+            audio_rope_scale=shapes.number("audio_rope_scale"),
             keyframes=shapes.has("keyframe_marker"),
-            refines=shapes.has("refines"),
-            sparsity=float(sd[f"{prefix}sparsity"]) if shapes.has("sparsity") else None,
+            residual_std=shapes.number("residual_std"),
+            sparsity=shapes.number("sparsity"),
         )
         try:
             return cls(**sizes)
@@ -113,6 +118,10 @@ class _Shapes:
 
     def has(self, key: str) -> bool:
         return self.prefix + key in self.sd
+
+    def number(self, key: str) -> float | None:
+        """Value of a scalar; None if the checkpoint has none of that name."""
+        return float(self.sd[self.prefix + key]) if self.has(key) else None
 
     def get(self, key: str, ndim: int) -> tuple[int, ...]:
         if not self.has(key):

@@ -26,6 +26,7 @@ TIMESTEP_SCALE = 1000.0
 TIME_FEATURES = 256
 TEMPORAL_SCALE = 4  # pixel frames per latent frame (causal: the first frame is alone)
 AUDIO_LATENT_RATE = 44100 / 1024  # audio latents per second
+SMALLEST_VARIANCE = 1e-8  # that preconditioning divides by, where nothing is noisy and nothing unknown
 
 # Clean latents that the target attends to, with the time of each latent frame: references at negative times
 # (eq. 9), VideoCanvas patches at frame / 4. Video [B, C, t, H, W], audio [B, Ca, l]. None: tokens without any rotary
@@ -77,6 +78,7 @@ class MMDiT(nn.Module):
     audio_latent_mean: Tensor
     audio_latent_std: Tensor
     audio_rope_scale: Tensor
+    residual_std: Tensor
 
     def __init__(self, config: MMDiTConfig, *, operations=nn, dtype=None, device=None):
         super().__init__()
@@ -134,8 +136,8 @@ class MMDiT(nn.Module):
             constant("sigma_data", torch.ones(()))
         if c.audio_rope_scale is not None:
             constant("audio_rope_scale", torch.tensor(c.audio_rope_scale))
-        if c.refines:
-            constant("refines", torch.ones(()))
+        if c.residual_std is not None:
+            constant("residual_std", torch.tensor(c.residual_std))
         if c.sparsity is not None:
             constant("sparsity", torch.tensor(c.sparsity))
 
@@ -320,11 +322,15 @@ class MMDiT(nn.Module):
         noisy, condition, mask = (F.pad(x, pad).movedim(1, -1) for x in (noisy, condition, mask))  # [B, T, H, W, C]
         sigma = timestep.unsqueeze(-1) / TIMESTEP_SCALE  # [B, t, h, w, 1]
         embedding = self._time_embedding(timestep, summary, dtype)  # [B, t, h, w, dim]
-        gain, skip_gain, out_gain = self._precondition(repeat_cells(sigma, patch), dtype)
+        level, mean, std = repeat_cells(sigma, patch), torch.zeros((), dtype=dtype, device=noisy.device), None
+        if self.config.refines:  # it starts from its source, and where that is given there is nothing to add
+            mean, std = condition, self.residual_std.to(mask) * (1 - mask)
+        gain, skip_gain, out_gain = self._precondition(level, dtype, std)
+        noisy = noisy - (1 - level).to(dtype) * mean
         tokens, skip = self.video_in(torch.cat([noisy * gain, condition, mask], dim=-1), sigma, embedding)
 
         def velocity(tokens: Tensor) -> Tensor:
-            out = noisy * skip_gain + self.video_out(tokens, skip, embedding) * out_gain
+            out = noisy * skip_gain + self.video_out(tokens, skip, embedding) * out_gain - mean
             return out.movedim(-1, 1)[..., :height, :width]
 
         return _Cells(tokens, self._modulate("video", embedding), velocity)
@@ -483,18 +489,23 @@ class MMDiT(nn.Module):
         shown = condition if self.config.refines else torch.where(mask > 0.5, condition, black)
         return shown.expand_as(video), mask.expand(video.shape[0], -1, -1, -1, -1)
 
-    def _precondition(self, sigma: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    def _precondition(
+        self, sigma: Tensor, dtype: torch.dtype, std: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Gains of the input, of the skip from it, and of the raw output, for noise levels sigma.
 
-        For x = (1 - s) x0 + s noise with data of unit variance, var x = s^2 + (1 - s)^2 = D, and the best linear guess
-        of v = noise - x0 is (2s - 1) / D * x, which leaves an error of variance 1 / D for the network to explain.
+        For x = (1 - s) x0 + s noise with data of standard deviation r, var x = s^2 + (1 - s)^2 r^2 = D, and the best
+        linear guess of v = noise - x0 is (s - (1 - s) r^2) / D * x, which leaves an error of variance r^2 / D for the
+        network to explain. std: r of each cell; None: 1, where the network is preconditioned at all.
         """
-        if not self.config.preconditioned:
+        if std is None and not self.config.preconditioned:
             one = torch.ones_like(sigma, dtype=dtype)
             return one, torch.zeros_like(one), one
-        variance = sigma**2 + (1 - sigma) ** 2
+        std = torch.ones_like(sigma) if std is None else std.float()
+        variance = (sigma**2 + ((1 - sigma) * std) ** 2).clamp(min=SMALLEST_VARIANCE)
         gain = variance.rsqrt()
-        return gain.to(dtype), ((2 * sigma - 1) / variance).to(dtype), gain.to(dtype)
+        skip = (sigma - (1 - sigma) * std**2) / variance
+        return gain.to(dtype), skip.to(dtype), (std * gain).to(dtype)
 
     # -- training --------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from .loaders import SkyCanvasLoadMini, SkyCanvasLoadModel
 from .output import SkyCanvasDecode
 from .preview import SkyCanvasPreview
 from .prompt import SkyCanvasPrompt, SkyCanvasStructuredPrompt
+from .refine import SkyCanvasRefine
 from .references import SkyCanvasReferenceClip, SkyCanvasReferenceImages, SkyCanvasReferenceVoice
 from .sampling import SkyCanvasGuider, SkyCanvasSampler, SkyCanvasWave
 from .training import SkyCanvasPackForTraining
@@ -51,6 +52,7 @@ class SkyCanvasExtension(ComfyExtension):
             SkyCanvasWave,
             SkyCanvasSampler,
             SkyCanvasExtend,
+            SkyCanvasRefine,
             SkyCanvasDecode,
             SkyCanvasCompose,
             SkyCanvasPackForTraining,

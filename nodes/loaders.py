@@ -12,8 +12,8 @@ from ..carriers.skyreels_v4 import load_model
 from ..carriers.vae import SkyCanvasAudioVAE, SkyCanvasVideoVAE, load_vae
 
 WEIGHTS = Path(__file__).parent.parent / "models" / "weights"
-MODEL, TEXT_ENCODER, VIDEO_VAE, AUDIO_VAE = (
-    f"mini{part}.safetensors" for part in ("", "_text_encoder", "_video_vae", "_audio_vae")
+MODEL, TEXT_ENCODER, VIDEO_VAE, AUDIO_VAE, REFINER = (
+    f"mini{part}.safetensors" for part in ("", "_text_encoder", "_video_vae", "_audio_vae", "_refiner")
 )
 WEIGHT_DTYPES = {
     "default": None,
@@ -56,6 +56,7 @@ class SkyCanvasLoadMini(io.ComfyNode):
                 io.Clip.Output(),
                 io.Vae.Output(display_name="vae", tooltip="Decodes and encodes pictures."),
                 io.Vae.Output(display_name="audio_vae", tooltip="Decodes and encodes sound."),
+                io.Model.Output(display_name="refiner", tooltip="Makes a clip larger and smoother: see 'Refine Clip'."),
             ],
         )
 
@@ -66,13 +67,16 @@ class SkyCanvasLoadMini(io.ComfyNode):
 
     @classmethod
     def execute(cls, weight_dtype="default") -> io.NodeOutput:
-        model = load_model(mini_file(MODEL), {"dtype": WEIGHT_DTYPES[weight_dtype]})
+        options = {"dtype": WEIGHT_DTYPES[weight_dtype]}
+        model, refiner = (load_model(mini_file(name), options) for name in (MODEL, REFINER))
         clip = load_clip(mini_file(TEXT_ENCODER))
         vae = load_vae(SkyCanvasVideoVAE, mini_file(VIDEO_VAE))
         audio_vae = load_vae(SkyCanvasAudioVAE, mini_file(AUDIO_VAE))
-        if model.model.latent_format.latent_rgb_factors is None:
-            fit_preview(model.model.latent_format, vae)
-        return io.NodeOutput(model, clip, vae, audio_vae)
+        latent_format = model.model.latent_format
+        if latent_format.latent_rgb_factors is None:
+            fit_preview(latent_format, vae)
+        refiner.model.latent_format.set_preview(latent_format.preview())
+        return io.NodeOutput(model, clip, vae, audio_vae, refiner)
 
 
 class SkyCanvasLoadModel(io.ComfyNode):

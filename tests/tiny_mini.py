@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.audio_vae import AudioVAE, AudioVAEConfig
 from models.config import MMDiTConfig
 from models.mmdit import MMDiT
+from models.refiner import refiner_config, refiner_weights
 from models.text_encoder import SPECIAL_TOKENS, TextEncoder, TextEncoderConfig
 from models.video_vae import VideoVAE, VideoVAEConfig
 
@@ -37,7 +38,7 @@ MODEL_CONFIG = MMDiTConfig(
 
 @dataclass(frozen=True)
 class TinyMini:
-    """Paths of the four files."""
+    """Paths of the five files."""
 
     folder: Path
 
@@ -57,6 +58,10 @@ class TinyMini:
     def audio_vae(self) -> Path:
         return self.folder / "mini_audio_vae.safetensors"
 
+    @property
+    def refiner(self) -> Path:
+        return self.folder / "mini_refiner.safetensors"
+
 
 def randomised(module: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
     """State dict in which every weight matters: unlike the initial values of training, no layer is silent."""
@@ -73,7 +78,7 @@ def randomised(module: nn.Module, generator: torch.Generator) -> dict[str, Tenso
 
 
 def write_tiny_mini(folder: Path) -> TinyMini:
-    """Writes all four files to folder, the same ones each time."""
+    """Writes all five files to folder, the same ones each time."""
     generator = torch.Generator().manual_seed(0)
     files = TinyMini(folder)
     video_vae = VideoVAE(VideoVAEConfig(channels=4, encoder_dim=16, encoder_blocks=1, decoder_dim=16, decoder_blocks=1))
@@ -92,4 +97,7 @@ def write_tiny_mini(folder: Path) -> TinyMini:
         sd[f"{stream}_latent_std"] = 0.5 + torch.rand(width, generator=generator)
     sd["black_latent"] = torch.randn(2, MODEL_CONFIG.video_channels, generator=generator)
     save_file(sd, files.model, {"sampling_shift": "2.5"})
+
+    refiner = randomised(MMDiT(refiner_config(MODEL_CONFIG, sparsity=0.5)), generator)
+    save_file(refiner_weights(sd, refiner), files.refiner, {"sampling_shift": "2.0"})
     return files

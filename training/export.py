@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from models.config import MMDiTConfig
 
 SAMPLING_SHIFT = 4.0  # of the noise schedule; Mini samples equally well from 2 to 9
-BUFFERS = ("frequencies", "_latent_mean", "_latent_std", "black_latent", "sigma_data", "audio_rope_scale")
+CONSTANTS = ("sigma_data", "audio_rope_scale", "residual_std", "sparsity")
+BUFFERS = ("frequencies", "_latent_mean", "_latent_std", "black_latent", *CONSTANTS)
 
 
 def export(checkpoint: Path, path: Path, **facts: str) -> dict[str, str]:
@@ -25,15 +26,14 @@ def export(checkpoint: Path, path: Path, **facts: str) -> dict[str, str]:
     config, progress, settings = MMDiTConfig.from_state_dict(tensors), state["progress"], state["settings"]
     metadata = {
         "format": "pt",
-        "architecture": "skyreels-v4-mmdit",
+        "architecture": "skyreels-v4-refiner" if config.refines else "skyreels-v4-mmdit",
         "license": "GPL-3.0-or-later",
         "sampling_shift": json.dumps(SAMPLING_SHIFT),
         "parameters": str(sum(v.numel() for n, v in tensors.items() if not n.endswith(BUFFERS))),
         "dim": str(config.dim),
         "blocks": f"{config.dual_blocks} dual-stream, {config.single_blocks} single-stream",
         "training_level": settings["level"],
-        "training_clips": settings["clips"],
-        "training_frames": settings["frames"],
+        **{f"training_{name}": settings[name] for name in ("clips", "frames") if name in settings},
         "training_rows": str(progress["rows"]),
         "training_steps": str(progress["step"]),
         "training_minutes": str(round(progress["seconds"] / 60, 1)),

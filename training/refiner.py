@@ -1,9 +1,9 @@
 """Trains the Refiner on a base: `python -m training.refiner --start models/weights/mini.safetensors --minutes 40`.
 
 A scene of the toybox is rendered twice: small and at 16 frames per second, as the base makes it, and large, perhaps at
-32. From latents of the first, interpolated, the Refiner learns those of the second (SkyReels-V4 sec. 4.5): with or
-without keyframes, and with parts that are given. Long or large clips are cut into windows, as a tiled refinement cuts
-them. Several ranks run under `torchrun`.
+32. From latents of the first, enlarged, the Refiner learns those of the second (SkyReels-V4 sec. 4.5): with or without
+keyframes and references, and with parts that are given. Long or large clips are cut into windows, as a tiled refinement
+cuts them. Several ranks run under `torchrun`.
 """
 
 import argparse
@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from models.audio_vae import load_audio_vae
 from models.config import MMDiTConfig
 from models.mmdit import TEMPORAL_SCALE, TIMESTEP_SCALE, MMDiT
-from models.refiner import interpolated, refined_frames, refiner_config, refiner_weights, with_given, with_keyframes
+from models.refiner import refiner_config, refiner_weights, upsampled, with_given, with_keyframes
 from models.text_encoder import load_text_encoder
 from models.video_vae import VideoVAE, load_video_vae
 from training import run
 from training.captions import caption
 from training.codecs import psnr
+from training.conditions import ConditionMaker
 from training.media import encode_batch
 from training.objective import GIVEN, choose, given_mask, random_sigma, weighted_error
 from training.run import Run, RunSettings
@@ -38,8 +40,10 @@ SCALES = {2: 0.6, 3: 0.2, 4: 0.2}
 FRAME_FACTORS = {1: 0.3, 2: 0.7}
 LENGTHS = {1: 0.05, 5: 0.6, 9: 0.35}
 WINDOWS = {8: 0.6, 12: 0.2, 16: 0.2}  # side in latent cells; larger pictures are cut
+LATE = 0.4  # share of the batches whose window does not begin with the clip: its first latent frame is left out
 CELLS = 20 * 5 * 8 * 8  # of a batch, per rank
 KEYFRAMES = 0.6  # share of the batches that have some
+REFERENCES = 0.1  # share of the batches that have some
 GIVEN_SHARE = 0.3  # share of the rows of which something is given
 # What the base makes is no codec's latent: half of the rows are spoilt by noise of up to this standard deviation.
 SPOILT = 0.3
@@ -60,13 +64,6 @@ class Settings(RunSettings):
     sparsity: float = 0.5
 
 
-class Pair(NamedTuple):
-    """A clip in both sizes, normalised latents: small [B, C, t, 8, 8], large [B, C, T, h, w] cut to a window."""
-
-    small: Tensor
-    large: Tensor
-
-
 class Window(NamedTuple):
     """A square of `side` latent cells at row and column."""
 
@@ -84,9 +81,12 @@ class Encoder:
     def __init__(self, vae: VideoVAE, mean: Tensor, std: Tensor):
         self.vae, self.mean, self.std = vae, mean, std
 
+    def normalised(self, latent: Tensor) -> Tensor:
+        return normalise(latent, self.mean, self.std)
+
     @torch.no_grad()
     def __call__(self, video: Tensor) -> Tensor:
-        return normalise(self.vae.encode(video), self.mean, self.std)
+        return self.normalised(self.vae.encode(video))
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
@@ -114,8 +114,9 @@ def refined_scenes(rows: int, latent_frames: int, frame_factor: int, scale: int,
     return replace(drawn, scale=scale)
 
 
-def pair_of(encoder: Encoder, scenes: Scenes, frame_factor: int, window: Window) -> Pair:
-    return Pair(encoder(small_of(scenes, frame_factor).render()), encoder.windowed(scenes.render(), window))
+def source_of(encoder: Encoder, small: Tensor, scale: int, frame_factor: int, window: Window) -> Tensor:
+    """What the Refiner starts from: latents of the small clip [B, C, t, 8, 8], enlarged as a picture, in a window."""
+    return encoder.windowed(upsampled(encoder.decode(small), scale, frame_factor).clamp(-1, 1), window)
 
 
 def stills_of(encoder: Encoder, scenes: Scenes, slots: list[int], window: Window) -> Tensor:
@@ -138,6 +139,7 @@ class RefinerRun(Run):
         model.load_state_dict(refiner_weights(base, model.state_dict()))
         vae = load_video_vae(settings.weights / "mini_video_vae.safetensors")
         self.encoder = Encoder(vae, model.video_latent_mean, model.video_latent_std)
+        self.conditions = ConditionMaker(vae, load_audio_vae(settings.weights / "mini_audio_vae.safetensors"))
         super().__init__(model.to(settings.device), settings, rank, world)
 
     def losses(
@@ -155,16 +157,19 @@ class RefinerRun(Run):
         rows = max(1, CELLS // (length * side * side))
         scenes = refined_scenes(rows, length, factor, scale, self.settings.level, generator)
         window = Window(row, column, side)
-        pair = pair_of(self.encoder, scenes, factor, window)
+        small_scenes = small_of(scenes, factor)
+        small, large = self.encoder(small_scenes.render()), self.encoder.windowed(scenes.render(), window)
 
         spoilt = SPOILT * torch.rand(rows, generator=generator) * (torch.rand(rows, generator=generator) < 0.5)
-        noise = torch.randn(pair.small.shape, generator=generator) * spoilt.view(-1, 1, 1, 1, 1)
-        source = window.cut(interpolated(pair.small + noise, scale, factor))
+        small += torch.randn(small.shape, generator=generator) * spoilt.view(-1, 1, 1, 1, 1)
+        source = source_of(self.encoder, small, scale, factor, window)
+        first = int(length > 1 and chooser.random() < LATE)
         if chooser.random() < KEYFRAMES:
             slots = sorted(chooser.sample(range(length), chooser.randint(1, max(1, length // 2))))
             source = with_keyframes(source, stills_of(self.encoder, scenes, slots, window), slots)
-        mask = self._mask(rows, length, side, generator)
-        source = with_given(source, pair.large, mask)
+        source, large = source[:, :, first:], large[:, :, first:]
+        mask = self._mask(rows, length - first, side, generator)
+        source = with_given(source, large, mask)
 
         sigma = random_sigma(rows, 1, generator=generator)
         # Given cells are clean with timestep 0, or noisy like the others: samplers do it either way.
@@ -172,20 +177,37 @@ class RefinerRun(Run):
         cells_sigma = sigma.view(-1, 1, 1, 1, 1) * (1 - clean)
         patch = self.model.config.video_patch
         token_sigma = F.max_pool3d(cells_sigma, (1, patch, patch), ceil_mode=True)[:, 0]
-        target_noise = torch.randn(pair.large.shape, generator=generator)
+        target_noise = torch.randn(large.shape, generator=generator)
+        kind = "references" if chooser.random() < REFERENCES else "nothing"
+        conditions = self.conditions.make(kind, small_scenes, chooser, generator)
+        references = [(self.encoder.normalised(latent), times) for latent, times in conditions.video]
         words = random.Random(int(torch.randint(2**31, (), generator=generator)))
-        dropped = torch.rand(rows, generator=generator) < TEXT_DROP
-        captions = ["" if drop else caption(scenes.attributes(i), words) for i, drop in enumerate(dropped)]
-        text, pooled = encode_batch(self.tokenizer, self.text_encoder, captions, [{}] * rows)
+        kept = [value >= TEXT_DROP for value in torch.rand(rows, generator=generator).tolist()]
+        captions = [caption(scenes.attributes(i), words, conditions.references) for i in range(rows)]
+        text, pooled = encode_batch(
+            self.tokenizer,
+            self.text_encoder,
+            [caption if keep else "" for caption, keep in zip(captions, kept, strict=True)],
+            [media if keep else {} for media, keep in zip(conditions.media or [{}] * rows, kept, strict=True)],
+        )
         device = self.settings.device
         large, source, mask, cells_sigma, token_sigma, target_noise, text, pooled = (
-            x.to(device) for x in (pair.large, source, mask, cells_sigma, token_sigma, target_noise, text, pooled)
+            x.to(device) for x in (large, source, mask, cells_sigma, token_sigma, target_noise, text, pooled)
         )
         noisy = torch.lerp(large, target_noise, cells_sigma)
         velocity, _ = network(
-            noisy, None, token_sigma * TIMESTEP_SCALE, text, pooled=pooled, condition=source, mask=mask
+            noisy,
+            None,
+            token_sigma * TIMESTEP_SCALE,
+            text,
+            pooled=pooled,
+            condition=source,
+            mask=mask,
+            video_context=[(latent.to(device), times) for latent, times in references],
         )
-        return {f"video{length}": weighted_error(velocity, target_noise - large, cells_sigma)}, rows
+        made = cells_sigma * (1 - mask)  # what is given leaves nothing to learn
+        std = float(self.model.residual_std)
+        return {f"video{length}": weighted_error(velocity, target_noise - large, made, std)}, rows
 
     @staticmethod
     def _mask(rows: int, frames: int, side: int, generator: torch.Generator) -> Tensor:
@@ -198,19 +220,8 @@ class RefinerRun(Run):
 # -- to look at -----------------------------------------------------------------------------------------------------
 
 
-def blended(video: Tensor, scale: int, frame_factor: int) -> Tensor:
-    """What the Refiner has to beat: bicubic pictures, and means of two where a frame is missing. [B, 3, F, H, W]"""
-    batch, _, frames = video.shape[:3]
-    large = F.interpolate(video.transpose(1, 2).flatten(0, 1), scale_factor=scale, mode="bicubic", align_corners=False)
-    large = large.unflatten(0, (batch, frames)).transpose(1, 2).clamp(-1, 1)
-    place = torch.arange(refined_frames(frames, frame_factor)) / frame_factor
-    before = place.floor().long()
-    after = (before + 1).clamp(max=frames - 1)
-    return torch.lerp(large[:, :, before], large[:, :, after], (place - before).view(1, 1, -1, 1, 1))
-
-
 class Look:
-    """Refines a few clips: from top to bottom the clip, bicubic and blended, refined, the truth."""
+    """Refines a few clips: from top to bottom the clip bicubic and blended, refined, the truth; two clips."""
 
     def __init__(self, settings: Settings, steps: int = 8):
         self.tokenizer, self.text_encoder = load_text_encoder(settings.weights / "mini_text_encoder.safetensors")
@@ -223,7 +234,7 @@ class Look:
         assert isinstance(network, MMDiT)
         encoder = Encoder(self.vae, network.video_latent_mean, network.video_latent_std)
         small, truth = encoder(small_of(self.scenes, 2).render()), self.scenes.render()
-        source = interpolated(small, 2, 2)
+        source = source_of(encoder, small, 2, 2, Window(0, 0, 16))
         prompts = [caption(self.scenes.attributes(i)) for i in range(PREVIEWED)]
         text, pooled = encode_batch(self.tokenizer, self.text_encoder, [*prompts, ""], [{}] * (PREVIEWED + 1))
         noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(SEED))
@@ -234,7 +245,7 @@ class Look:
             network, noise, None, words, empty, steps=self.steps, guidance=1.0, condition=source, mask=mask
         )
         assert latent is not None
-        refined, plain = encoder.decode(latent), blended(encoder.decode(small), 2, 2)
+        refined, plain = encoder.decode(latent), upsampled(encoder.decode(small), 2, 2)
         shown = [clip[i, :, ::4] for i in range(2) for clip in (plain, refined, truth)]
         sheet = torch.cat([torch.cat(clip.unbind(1), dim=-1) for clip in shown], dim=1)
         picture = Image.fromarray(((sheet.clamp(-1, 1) + 1) * 127.5).byte().permute(1, 2, 0).numpy())

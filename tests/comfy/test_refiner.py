@@ -5,37 +5,26 @@ import node_helpers
 import pytest
 import torch
 from comfy_tools import PROMPT, advanced, empty_latent, encode, finite, ksampler, plain_network
-from safetensors.torch import save_file
-from skycanvas.carriers.skyreels_v4 import load_model
-from tiny_mini import randomised
 
 from models.config import MMDiTConfig
-from models.mmdit import MMDiT
-from models.refiner import interpolated, refiner_config, refiner_weights
 from training.sampling import sample_euler, simple_sigmas
 
 SHAPE = (1, 4, 5, 8, 8)
 
 
-@pytest.fixture(scope="module")
-def path(mini, tmp_path_factory):
-    base = plain_network(mini.model)
-    config = refiner_config(base.config, 0.5)
-    own = randomised(MMDiT(config), torch.Generator().manual_seed(4))
-    weights = refiner_weights(base.state_dict(), own)
-    file = tmp_path_factory.mktemp("refiner") / "refiner.safetensors"
-    save_file({name: value.contiguous() for name, value in weights.items()}, file, {"sampling_shift": "2.0"})
-    return file
+@pytest.fixture
+def path(mini):
+    return mini.refiner
 
 
-@pytest.fixture(scope="module")
-def refiner(path):
-    return load_model(str(path))
+@pytest.fixture
+def refiner(loaded):
+    return loaded[4].clone()
 
 
 @pytest.fixture
 def source():
-    return interpolated(torch.randn(1, 4, 3, 4, 4, generator=torch.Generator().manual_seed(5)), 2, 2)
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(5))
 
 
 @pytest.fixture

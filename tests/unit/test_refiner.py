@@ -11,12 +11,13 @@ import torch
 from models.config import MMDiTConfig
 from models.mmdit import MMDiT
 from models.refiner import (
-    interpolated,
+    RESIDUAL_STD,
     keyframe_slot,
     refined_frames,
     refined_shape,
     refiner_config,
     refiner_weights,
+    upsampled,
     with_given,
     with_keyframes,
 )
@@ -27,10 +28,9 @@ from training.refiner import (
     RefinerRun,
     Settings,
     Window,
-    blended,
-    pair_of,
     refined_scenes,
     small_of,
+    source_of,
     stills_of,
 )
 
@@ -75,6 +75,12 @@ def inputs(g):
     }
 
 
+def with_output(refiner: MMDiT) -> MMDiT:
+    """As if it had learned something."""
+    torch.nn.init.normal_(refiner.video_out.project.weight, generator=torch.Generator().manual_seed(2))
+    return refiner
+
+
 def velocity(model, inputs, **changes):
     given = {**inputs, **changes}
     with torch.no_grad():
@@ -93,29 +99,25 @@ def test_first_and_last_frame_stay_first_and_last(frames, factor, refined):
     assert shape == (1 + (refined - 1) // 4, 24, 18)
 
 
-def test_latents_are_interpolated_linearly_in_time():
-    ramp = torch.arange(5.0).view(1, 1, 5, 1, 1).expand(2, 3, 5, 4, 4)
-    made = interpolated(ramp, 2, 2)
-    assert made.shape == (2, 3, 9, 8, 8)
-    assert torch.allclose(made[0, 0, :, 3, 3], torch.arange(9) / 2), (
-        "latent frame t' of the refined clip lies at t' / 2"
-    )
-    assert torch.equal(interpolated(ramp, 1, 1), ramp)
+def test_frames_between_are_means_of_their_neighbours():
+    ramp = torch.arange(3.0).view(1, 1, 3, 1, 1).expand(1, 3, 3, 4, 4)
+    assert torch.allclose(upsampled(ramp, 1, 2)[0, 0, :, 2, 2], torch.arange(5) / 2)
+    assert torch.equal(upsampled(ramp, 1, 1), ramp)
 
 
-def test_latents_are_interpolated_between_the_centres_of_cells(g):
-    ramp = torch.arange(6.0).view(1, 1, 1, 1, 6).expand(1, 1, 1, 4, 6)
-    row = interpolated(ramp, 2, 1)[0, 0, 0, 2]
-    assert torch.allclose(row[1:-1], torch.arange(10) / 2 + 0.25)
-    x = torch.randn(1, 2, 3, 4, 4, generator=g)
-    tall = interpolated(x, 3, 1)
-    assert torch.allclose(tall[..., 1::3, 1::3], x, atol=1e-6), "the middle of three new cells is the old one"
+def test_pixels_are_enlarged_between_their_centres(g):
+    ramp = torch.arange(6.0).view(1, 1, 1, 1, 6).expand(1, 3, 1, 6, 6)
+    row = upsampled(ramp, 2, 1)[0, 0, 0, 6]
+    assert torch.allclose(row.view(6, 2).mean(1)[2:-2], torch.tensor([2.0, 3.0]), atol=1e-5)
+    x = torch.rand(1, 3, 3, 4, 4, generator=g)
+    tall = upsampled(x, 3, 1)
+    assert torch.allclose(tall[..., 1::3, 1::3], x, atol=1e-5), "the middle of three new pixels is the old one"
 
 
 @pytest.mark.parametrize(("scale", "factor", "message"), [(5, 1, "scale 5 is not one of 1"), (2, 3, "factor 3 is not")])
 def test_what_cannot_be_refined_to_is_refused(scale, factor, message):
     with pytest.raises(ValueError, match=message):
-        interpolated(torch.zeros(1, 1, 2, 4, 4), scale, factor)
+        refined_shape((2, 4, 4), scale, factor)
 
 
 def test_keyframes_are_the_last_of_their_latent_frame():
@@ -129,7 +131,7 @@ def test_keyframes_are_the_last_of_their_latent_frame():
         keyframe_slot(6, 17, 1)
 
 
-def test_keyframes_and_given_parts_replace_what_was_interpolated(g):
+def test_keyframes_and_given_parts_replace_what_was_enlarged(g):
     source = torch.randn(2, 3, 5, 8, 8, generator=g)
     stills = torch.randn(1, 3, 2, 8, 8, generator=g)
     made = with_keyframes(source, stills, [0, 3])
@@ -154,22 +156,40 @@ def test_a_refiner_has_what_the_base_has_but_sound(base):
     new = {name for name in weights if name not in base.state_dict()}
     assert {name.rpartition(".")[0].rpartition(".")[2] or name for name in new} == {
         "coarse_gate",
-        "refines",
+        "residual_std",
         "sparsity",
     }
-    assert all(torch.equal(value, base.state_dict()[name]) for name, value in weights.items() if name not in new)
+    same = {name for name, value in weights.items() if name not in new and torch.equal(value, base.state_dict()[name])}
+    assert weights.keys() - new - same == {"video_out.project.weight", "video_out.project.bias"}
     read = MMDiTConfig.from_state_dict(weights)
-    assert (read.audio_channels, read.refines, read.sparsity) == (0, True, 0.5)
+    assert (read.audio_channels, read.residual_std, read.sparsity) == (0, pytest.approx(RESIDUAL_STD), 0.5)
     assert sum(p.numel() for p in refiner.parameters()) < sum(p.numel() for p in base.parameters())
 
 
-def test_a_refiner_starts_as_the_base_where_everything_is_given(base, inputs):
-    """Its gates are zero, and it leaves nothing out: all that differs is what the condition means elsewhere."""
-    inputs["mask"] = torch.ones_like(inputs["mask"])
-    refiner = refiner_of(base, 0.0)
-    assert torch.allclose(velocity(refiner, inputs), velocity(base, inputs), atol=1e-5)
-    inputs["mask"] = torch.zeros_like(inputs["mask"])
-    assert not torch.allclose(velocity(refiner, inputs), velocity(base, inputs), atol=1e-2)
+@pytest.mark.parametrize("level", [0.05, 0.5, 1.0])
+def test_a_new_refiner_gives_back_its_source(base, inputs, g, level):
+    """From any noise level, but for what it cannot know of the residual."""
+    refiner, source, noise = refiner_of(base, 0.5), inputs["condition"], torch.randn(2, 3, 5, 16, 12, generator=g)
+    made = step(refiner, inputs, torch.lerp(source, noise, level), level)
+    shrink = RESIDUAL_STD**2 * (1 - level) / (level**2 + ((1 - level) * RESIDUAL_STD) ** 2)
+    assert torch.allclose(made, source + shrink * level * noise, atol=1e-4)
+
+
+def step(refiner, inputs, noisy, level, **changes):
+    """Where the network sees the clean latent, from one noise level."""
+    timestep = torch.full((2,), 1000.0 * level)
+    return noisy - level * velocity(refiner, inputs, video=noisy, timestep=timestep, **changes)
+
+
+def test_nothing_is_added_to_what_is_given(base, inputs, g):
+    refiner, noise = refiner_of(base, 0.5), torch.randn(2, 3, 5, 16, 12, generator=g)
+    for parameter in refiner.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=g)
+    mask = (torch.rand(2, 1, 5, 16, 12, generator=g) < 0.5).float()
+    noisy = torch.lerp(inputs["condition"], noise, 0.6)
+    made = step(refiner, inputs, noisy, 0.6, mask=mask)
+    error = (made - inputs["condition"]).abs() * torch.ones_like(made)
+    assert (error * mask).max() < 1e-4 < (error * (1 - mask)).max()
 
 
 def test_a_refiner_sees_the_condition_everywhere(base, inputs):
@@ -179,7 +199,7 @@ def test_a_refiner_sees_the_condition_everywhere(base, inputs):
 
 
 def test_sparse_attention_and_its_gates_are_at_work(base, inputs):
-    dense, sparse = refiner_of(base, 0.0), refiner_of(base, 0.75)
+    dense, sparse = (with_output(refiner_of(base, sparsity)) for sparsity in (0.0, 0.75))
     assert not torch.allclose(velocity(dense, inputs), velocity(sparse, inputs), atol=1e-4)
     assert torch.allclose(velocity(dense, inputs), velocity(sparse, inputs, sparse_backend="dense"), atol=1e-5)
     for name, parameter in sparse.named_parameters():
@@ -192,8 +212,9 @@ def test_sparse_attention_and_its_gates_are_at_work(base, inputs):
 def test_references_and_odd_sizes_pass_through_sparse_attention(base, inputs, g):
     reference = torch.randn(1, 3, 1, 16, 12, generator=g)
     odd = {name: value[..., :13, :9] if value.ndim == 5 else value for name, value in inputs.items()}
-    plain = velocity(refiner_of(base, 0.6), odd)
-    seen = velocity(refiner_of(base, 0.6), odd, video_context=[(reference[..., :13, :9], [-1.0])])
+    refiner = with_output(refiner_of(base, 0.6))
+    plain = velocity(refiner, odd)
+    seen = velocity(refiner, odd, video_context=[(reference[..., :13, :9], [-1.0])])
     assert plain.shape == seen.shape == (2, 3, 5, 13, 9) and not torch.allclose(plain, seen)
 
 
@@ -246,20 +267,14 @@ def test_stills_are_the_last_frames_encoded_alone(encoder, g):
         assert torch.allclose(made[:, :, index : index + 1], encoder(video[:, :, frame : frame + 1]), atol=1e-4)
 
 
-def test_pairs_lie_on_one_grid(encoder, g):
-    scenes = refined_scenes(2, 5, 2, 2, "easy", g)
-    pair = pair_of(encoder, scenes, 2, Window(4, 0, 8))
-    source = Window(4, 0, 8).cut(interpolated(pair.small, 2, 2))
-    assert source.shape == pair.large.shape == (2, pair.large.shape[1], 5, 8, 8)
-    near = (source - pair.large).square().mean()
-    other = (source.flip(-1) - pair.large).square().mean()
-    assert near < 0.5 * other, "the same things are in the same places"
-
-
-def test_what_has_to_be_beaten_blends_frames_and_pictures():
-    video = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)], 1)[None]
-    made = blended(video, 2, 2)
-    assert made.shape == (1, 3, 3, 16, 16) and torch.allclose(made[0, 0, :, 4, 4], torch.tensor([0, 0.5, 1]))
+def test_source_and_truth_lie_on_one_grid(encoder, g):
+    scenes, window = refined_scenes(2, 5, 2, 2, "easy", g), Window(4, 0, 8)
+    large = encoder.windowed(scenes.render(), window)
+    source = source_of(encoder, encoder(small_of(scenes, 2).render()), 2, 2, window)
+    assert source.shape == large.shape == (2, large.shape[1], 5, 8, 8)
+    near = (source - large).square().mean()
+    other = (source.flip(-1) - large).square().mean()
+    assert near < 0.2 * other, "the same things are in the same places"
 
 
 def test_a_run_learns_and_is_the_same_again(tmp_path, monkeypatch):
