@@ -1,9 +1,9 @@
 """What a Refiner starts from: a clip enlarged as a picture and encoded again, with keyframes and what is given.
 
-Frames flow from the decoder through the canvas into the encoder, so that no large clip is ever in memory.
+Frames flow from the decoder past keyframes and canvas into the encoder, so that no large clip is ever in memory.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import comfy.sd
@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from ..canvas.canvas import Canvas
-from ..canvas.compile import Patch, Plan
-from ..canvas.grid import VideoGrid
+from ..canvas.compile import Plan
 from ..canvas.pixels import Pixels
-from ..models.refiner import keyframe_slot, refined_frames, refined_shape, upsampled, with_keyframes
+from ..models.refiner import refined_frames, refined_shape, upsampled
 from .streaming import decode_frames, encode_frames
 
 
@@ -37,21 +36,6 @@ class Refinement:
         return refined_frames(self.frames, self.frame_factor)
 
 
-def keyframe_slots(keyframes: Tensor, frames: Sequence[int], small: Tensor, refinement: Refinement) -> list[int]:
-    """Latent frames of the refined clip that keyframes [B, C, K, H, W] at `frames` of the small one take the place of.
-
-    ValueError if they are not as large as the refined clip, or at a frame that has no latent frame of its own.
-    """
-    height, width = (refinement.scale * side for side in small.shape[3:])
-    if tuple(keyframes.shape[3:]) != (height, width):
-        raise ValueError(
-            f"the keyframes have {keyframes.shape[3]} x {keyframes.shape[4]} latent cells, "
-            f"{keyframes.shape[3] / small.shape[3]:g} times those of the clip, and scale is {refinement.scale}: "
-            "use the scale of 'Add Keyframes'"
-        )
-    return [keyframe_slot(frame, refinement.frames, refinement.frame_factor) for frame in frames]
-
-
 def check_canvas(canvas: Canvas, refinement: Refinement, width: int, height: int, fps: float) -> None:
     """ValueError unless the canvas has the size, length and rate of the refined clip."""
     document = canvas.document
@@ -68,42 +52,25 @@ def check_canvas(canvas: Canvas, refinement: Refinement, width: int, height: int
         )
 
 
-def patch_slots(plan: Plan, grid: VideoGrid) -> dict[int, Patch]:
-    """The latent frame whose last frame is that of a patch -> the patch.
-
-    ValueError for a patch on another frame: alone it would have to stand for a latent frame that shows others too.
-    """
-    slots = {}
-    for patch in plan.patches:
-        if patch.frame % grid.temporal:
-            low = patch.frame // grid.temporal * grid.temporal
-            near = [frame for frame in (low, low + grid.temporal) if frame < plan.document.frames]
-            raise ValueError(
-                f"the canvas has a picture on frame {patch.frame}, and a Refiner takes single pictures on every "
-                f"{grid.temporal}th frame: use {' or '.join(map(str, near))}, or let it last for several frames"
-            )
-        slots[patch.frame // grid.temporal] = patch
-    return slots
-
-
 def source_of(
-    latent: Tensor, vae: comfy.sd.VAE, refinement: Refinement, canvas: Canvas | None = None, plan: Plan | None = None
+    latent: Tensor,
+    vae: comfy.sd.VAE,
+    refinement: Refinement,
+    keyframes: Mapping[int, Tensor] | None = None,
+    canvas: Canvas | None = None,
+    plan: Plan | None = None,
 ) -> Tensor:
     """Latents [1, C, t, h, w] of a clip, as its VAE emits them -> what the Refiner starts from [1, C, T, H, W].
 
-    With a canvas and its plan (see `check_canvas`), what lies on it replaces what the clip shows there.
+    keyframes: frame of the refined clip -> picture [H, W, 3] that replaces it. A canvas with its plan (see
+    `check_canvas`) replaces what the clip shows where something lies on it.
     """
-    stills: dict[int, Tensor] = {}
     frames: Iterable[Tensor] = enlarged(decode_frames(vae, latent), refinement.scale, refinement.frame_factor)
-    slots: dict[int, Patch] = {}
+    if keyframes:
+        frames = _replaced(frames, keyframes)
     if canvas is not None and plan is not None:
-        slots = patch_slots(plan, plan.video)
-        frames = _drawn(frames, Pixels(canvas), plan, {patch.frame: patch for patch in slots.values()}, stills)
-    source = encode_frames(vae, frames, frames=refinement.refined_frames)
-    if slots:
-        alone = [encode_frames(vae, [stills[patch.frame]]) for patch in slots.values()]
-        source = with_keyframes(source, torch.cat(alone, dim=2), list(slots))
-    return source
+        frames = _drawn(frames, Pixels(canvas), plan)
+    return encode_frames(vae, frames, frames=refinement.refined_frames)
 
 
 def enlarged(chunks: Iterable[Tensor], scale: int, frame_factor: int) -> Iterator[Tensor]:
@@ -116,22 +83,26 @@ def enlarged(chunks: Iterable[Tensor], scale: int, frame_factor: int) -> Iterato
         last = chunk[-1:]
 
 
-def _drawn(
-    chunks: Iterable[Tensor], pixels: Pixels, plan: Plan, patches: dict[int, Patch], stills: dict[int, Tensor]
-) -> Iterator[Tensor]:
-    """The clip with what the canvas gives; `stills` collects the frames of patches, [1, H, W, 3] each."""
-    shown = plan.concat.flatten(1).any(1)
-    index = 0
+def _replaced(chunks: Iterable[Tensor], keyframes: Mapping[int, Tensor]) -> Iterator[Tensor]:
+    first = 0
     for chunk in chunks:
-        for picture in chunk:
-            if index in patches:
-                patch = (pixels.patch(index, patches[index].placements) + 1).to(picture) / 2
-                there = (patch != 0.5).any(-1, keepdim=True)  # mid grey beside what it shows
-                stills[index] = torch.where(there, patch, picture)[None]
-            if shown[plan.video.latent_of(index)]:
-                frame = pixels.frame(index)
-                picture.mul_(1 - frame.weight[..., None].to(picture)).add_(
-                    frame.picture.to(picture)
-                )  # which is on black
-            index += 1
+        for frame in range(first, first + len(chunk)):
+            if frame in keyframes:
+                chunk[frame - first] = keyframes[frame]
         yield chunk
+        first += len(chunk)
+
+
+def _drawn(chunks: Iterable[Tensor], pixels: Pixels, plan: Plan) -> Iterator[Tensor]:
+    """The clip with what lies on the canvas, guides as well."""
+    patches = {patch.frame: patch for patch in plan.patches}
+    first = 0
+    for chunk in chunks:
+        for index, picture in enumerate(chunk, first):
+            frame = pixels.frame(index)  # its picture is on black
+            picture.mul_(1 - frame.weight[..., None].to(picture)).add_(frame.picture.to(picture))
+            if index in patches:
+                patch = pixels.patch(index, patches[index].placements).to(picture)
+                picture.copy_(torch.where((patch != 0).any(-1, keepdim=True), (patch + 1) / 2, picture))
+        yield chunk
+        first += len(chunk)

@@ -1,17 +1,16 @@
 """The Refiner: a clip of few pixels and frames, and keyframes of many pixels -> a clip of many (SkyReels-V4 sec. 4.5).
 
 The network is the base's without its audio branch. Its condition channels (eq. 7) hold what the base has made, in the
-new size, with keyframes in the place of their latent frames; the network adds what is missing. Where the mask is 1 they
-hold what is given, the source in full size, and nothing is added. The sound takes no part.
+new size, with keyframes in the place of their frames; the network adds what is missing. Where the mask is 1 they hold
+what is given, the source in full size, and nothing is added. The sound takes no part.
 
-The clip is enlarged as a picture and encoded again, not its latents: a codec's latents of a large picture are not those
-of the small one drawn larger. `python -m benchmarks.quality --task refine` measures both.
+The clip is enlarged as a picture and encoded again, where the paper interpolates latents: a codec's latents of a large
+picture are not those of the small one drawn larger. `python -m benchmarks.quality --task refine` measures both.
 
 Frame f of the clip to refine is frame `frame_factor * f` of the refined one, so both start and end together: F frames
 become frame_factor * (F - 1) + 1.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -91,45 +90,3 @@ def upsampled(video: Tensor, scale: int, frame_factor: int) -> Tensor:
     before = place.floor().long()
     after = (before + 1).clamp(max=frames - 1)
     return torch.lerp(large[:, :, before], large[:, :, after], (place - before).to(video).view(1, 1, -1, 1, 1))
-
-
-def keyframe_slot(frame: int, frames: int, frame_factor: int) -> int:
-    """The latent frame of the refined clip whose last frame is frame `frame` of a clip of so many frames.
-
-    ValueError unless 0 <= frame < frames and the frame is the last of a latent frame.
-    """
-    if not 0 <= frame < frames:
-        raise ValueError(f"keyframe {frame} is outside the clip: use 0 to {frames - 1}")
-    step = TEMPORAL_SCALE // math.gcd(TEMPORAL_SCALE, frame_factor)
-    slot, rest = divmod(frame_factor * frame, TEMPORAL_SCALE)
-    if rest:
-        low = frame // step * step
-        choice = f"{low} or {low + step}" if low + step < frames else f"{low}"
-        raise ValueError(f"keyframe {frame} is not a multiple of {step}: use {choice}")
-    return slot
-
-
-def with_keyframes(source: Tensor, keyframes: Tensor, slots: Sequence[int]) -> Tensor:
-    """Puts the latents of stills [B, C, K, H, W] in the place of latent frames `slots` of a source [B, C, T, H, W].
-
-    ValueError if shapes or counts do not fit.
-    """
-    expected = [*source.shape[:2], len(slots), *source.shape[3:]]
-    if list(keyframes.shape[1:]) != expected[1:] or len(keyframes) not in (1, len(source)):
-        raise ValueError(f"keyframe latents {list(keyframes.shape)} do not fit the refined clip: give {expected}")
-    result = source.clone()
-    result[:, :, list(slots)] = keyframes.to(source)
-    return result
-
-
-def with_given(source: Tensor, given: Tensor, mask: Tensor) -> Tensor:
-    """Where the mask [B, 1, T, H, W] is 1, latents of the source in full size [B, C, T, H, W] (sec. 4.5, inpainting).
-
-    ValueError if the shapes do not fit.
-    """
-    if given.shape[1:] != source.shape[1:] or mask.shape[2:] != source.shape[2:]:
-        raise ValueError(
-            f"given latents {list(given.shape)} and mask {list(mask.shape)} do not fit the refined clip "
-            f"{list(source.shape)}: encode the source in the refined size, with its frames"
-        )
-    return torch.where(mask > 0.5, given.to(source), source)

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from ..canvas.compile import Plan, compile_canvas
 from ..canvas.grid import VideoGrid
-from ..carriers.refine import Refinement, check_canvas, keyframe_slots, source_of
+from ..carriers.refine import Refinement, check_canvas, source_of
 from ..carriers.skyreels_v4 import FRAME_RATE, SkyReelsV4, frame_count, frame_rate_of
 from ..carriers.tiles import tile, tiles_of
-from ..models.refiner import FRAME_FACTORS, SCALES, with_keyframes
+from ..models.refiner import FRAME_FACTORS, SCALES
 from .types import CanvasType, inputs_named
 
 TILE_SIZE, TILE_FRAMES, TILE_OVERLAP = 128, 33, 32  # what Mini's Refiner has seen
@@ -114,16 +114,19 @@ class SkyCanvasRefine(io.ComfyNode):
             raise ValueError(f"samples have {video.shape[1]} channels, this vae's have {vae.latent_channels}")
         tiles = tiles_of(tile_frames, tile_size, tile_overlap, spatial=grid.spatial, patch=grid.token)
         refinement = Refinement(frame_count(video.shape[2]), scale, frame_factor)
-        slots = [] if keyframes is None else keyframe_slots(*keyframes, video, refinement)
+        if keyframes is not None:
+            check_keyframes(*keyframes, video, refinement)
         plan: Plan | None = None
         if canvas is not None:
             height, width = (scale * side * grid.spatial for side in video.shape[3:])
             check_canvas(canvas, refinement, width, height, fps)
             with inputs_named():
                 plan = compile_canvas(canvas, grid)
-        source = torch.cat([source_of(clip, vae, refinement, canvas, plan) for clip in video.split(1)])
-        if keyframes is not None:
-            source = with_keyframes(source, keyframes[0], slots)
+        sources = []
+        for index, clip in enumerate(video.split(1)):
+            pictures = {} if keyframes is None else decoded(keyframes[0][index], keyframes[1], vae, frame_factor)
+            sources.append(source_of(clip, vae, refinement, pictures, canvas, plan))
+        source = torch.cat(sources)
         given = torch.zeros_like(source[:1, :1]) if plan is None else (plan.concat & plan.given)[None, None].to(source)
         values = {"skycanvas_condition": source, "skycanvas_mask": given, "frame_rate": fps}
         latent = {"samples": source, "frame_rate": fps}
@@ -160,6 +163,26 @@ def clip_of(latent: dict) -> tuple[Tensor, tuple[Tensor, tuple[int, ...]] | None
     if rate is None:
         rate = frame_rate_of([stream.shape for stream in streams[:2]]) if len(streams) > 1 else FRAME_RATE
     return video, keyframes, float(rate)
+
+
+def check_keyframes(latent: Tensor, frames: tuple[int, ...], small: Tensor, refinement: Refinement) -> None:
+    """ValueError unless keyframes [B, C, K, H, W] are as large as the refined clip, and at frames of the small one."""
+    height, width = (refinement.scale * side for side in small.shape[3:])
+    if tuple(latent.shape[3:]) != (height, width):
+        raise ValueError(
+            f"the keyframes have {latent.shape[3]} x {latent.shape[4]} latent cells, "
+            f"{latent.shape[3] / small.shape[3]:g} times those of the clip, and scale is {refinement.scale}: use the "
+            "scale of 'Add Keyframes'"
+        )
+    for frame in frames:
+        if not 0 <= frame < refinement.frames:
+            raise ValueError(f"keyframe {frame} is outside the clip: use 0 to {refinement.frames - 1}")
+
+
+def decoded(latent: Tensor, frames: tuple[int, ...], vae, frame_factor: int) -> dict[int, Tensor]:
+    """Keyframes [C, K, H, W] of one clip: frame of the refined clip -> picture [H, W, 3]."""
+    stills = zip(frames, latent.unbind(1), strict=True)
+    return {frame_factor * frame: vae.decode(still[None, :, None])[0, 0] for frame, still in stills}
 
 
 def conditioned(prompt: list, values: dict) -> list:

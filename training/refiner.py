@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from models.audio_vae import load_audio_vae
 from models.config import MMDiTConfig
 from models.mmdit import TEMPORAL_SCALE, TIMESTEP_SCALE, MMDiT
-from models.refiner import refiner_config, refiner_weights, upsampled, with_given, with_keyframes
+from models.refiner import refiner_config, refiner_weights, upsampled
 from models.text_encoder import load_text_encoder
 from models.video_vae import VideoVAE, load_video_vae
 from training import run
@@ -47,6 +47,7 @@ REFERENCES = 0.1  # share of the batches that have some
 GIVEN_SHARE = 0.3  # share of the rows of which something is given
 # What the base makes is no codec's latent: half of the rows are spoilt by noise of up to this standard deviation.
 SPOILT = 0.3
+SIGMA_MEAN = 1.5  # of logit(sigma): two steps from noise are enough, so high noise is where it counts
 MARGIN = 2  # cells around a window that are encoded with it, as its neighbourhood reaches into it
 PREVIEWED, SEED = 4, 7
 
@@ -114,16 +115,24 @@ def refined_scenes(rows: int, latent_frames: int, frame_factor: int, scale: int,
     return replace(drawn, scale=scale)
 
 
-def source_of(encoder: Encoder, small: Tensor, scale: int, frame_factor: int, window: Window) -> Tensor:
-    """What the Refiner starts from: latents of the small clip [B, C, t, 8, 8], enlarged as a picture, in a window."""
-    return encoder.windowed(upsampled(encoder.decode(small), scale, frame_factor).clamp(-1, 1), window)
+def source_of(
+    encoder: Encoder, small: Tensor, scale: int, frame_factor: int, window: Window, shown: Tensor, given: Tensor
+) -> Tensor:
+    """What the Refiner starts from: latents of the small clip [B, C, t, 8, 8], enlarged as a picture, in a window.
+
+    shown [B, 3, F, H, W]: the clip in full size; where `given` (broadcast to [B, 1, F, H, W], bool) it is taken from
+    there.
+    """
+    large = upsampled(encoder.decode(small), scale, frame_factor).clamp(-1, 1)
+    return encoder.windowed(torch.where(given, shown, large), window)
 
 
-def stills_of(encoder: Encoder, scenes: Scenes, slots: list[int], window: Window) -> Tensor:
-    """The last frame of each of these latent frames, encoded alone: [B, C, K, h, w]"""
-    video = scenes.render()[:, :, [TEMPORAL_SCALE * slot for slot in slots]]
-    alone = video.transpose(1, 2).flatten(0, 1).unsqueeze(2)
-    return encoder.windowed(alone, window).unflatten(0, (len(scenes), len(slots)))[:, :, :, 0].transpose(1, 2)
+def pixels_of(mask: Tensor, window: Window, cells: int, scale: int) -> Tensor:
+    """Cells of a window [B, 1, T, side, side] -> pixels of the whole clip [B, 1, F, H, W], bool."""
+    whole = mask.new_zeros(*mask.shape[:3], cells, cells)
+    window.cut(whole).copy_(mask)
+    frames = torch.cat([whole[:, :, :1], whole[:, :, 1:].repeat_interleave(TEMPORAL_SCALE, 2)], 2)  # the first is alone
+    return frames.repeat_interleave(scale, 3).repeat_interleave(scale, 4).bool()
 
 
 class RefinerRun(Run):
@@ -157,21 +166,21 @@ class RefinerRun(Run):
         rows = max(1, CELLS // (length * side * side))
         scenes = refined_scenes(rows, length, factor, scale, self.settings.level, generator)
         window = Window(row, column, side)
-        small_scenes = small_of(scenes, factor)
-        small, large = self.encoder(small_scenes.render()), self.encoder.windowed(scenes.render(), window)
+        small_scenes, clip = small_of(scenes, factor), scenes.render()
+        small, large = self.encoder(small_scenes.render()), self.encoder.windowed(clip, window)
 
         spoilt = SPOILT * torch.rand(rows, generator=generator) * (torch.rand(rows, generator=generator) < 0.5)
         small += torch.randn(small.shape, generator=generator) * spoilt.view(-1, 1, 1, 1, 1)
-        source = source_of(self.encoder, small, scale, factor, window)
-        first = int(length > 1 and chooser.random() < LATE)
+        mask = self._mask(rows, length, side, generator)
+        given = pixels_of(mask, window, cells, self.encoder.vae.spatial_scale)
         if chooser.random() < KEYFRAMES:
-            slots = sorted(chooser.sample(range(length), chooser.randint(1, max(1, length // 2))))
-            source = with_keyframes(source, stills_of(self.encoder, scenes, slots, window), slots)
-        source, large = source[:, :, first:], large[:, :, first:]
-        mask = self._mask(rows, length - first, side, generator)
-        source = with_given(source, large, mask)
+            count = chooser.randint(1, max(1, length // 2 + 1))
+            given[:, :, chooser.sample(range(scenes.frames), min(count, scenes.frames))] = True
+        source = source_of(self.encoder, small, scale, factor, window, clip, given)
+        first = int(length > 1 and chooser.random() < LATE)
+        source, large, mask = (x[:, :, first:] for x in (source, large, mask))
 
-        sigma = random_sigma(rows, 1, generator=generator)
+        sigma = random_sigma(rows, 1, generator=generator, mean=SIGMA_MEAN)
         # Given cells are clean with timestep 0, or noisy like the others: samplers do it either way.
         clean = mask * (torch.rand(rows, 1, 1, 1, 1, generator=generator) < 0.5)
         cells_sigma = sigma.view(-1, 1, 1, 1, 1) * (1 - clean)
@@ -223,7 +232,7 @@ class RefinerRun(Run):
 class Look:
     """Refines a few clips: from top to bottom the clip bicubic and blended, refined, the truth; two clips."""
 
-    def __init__(self, settings: Settings, steps: int = 8):
+    def __init__(self, settings: Settings, steps: int = 2):
         self.tokenizer, self.text_encoder = load_text_encoder(settings.weights / "mini_text_encoder.safetensors")
         self.vae = load_video_vae(settings.weights / "mini_video_vae.safetensors")
         self.scenes = refined_scenes(PREVIEWED, 9, 2, 2, settings.level, torch.Generator().manual_seed(SEED))
@@ -233,8 +242,9 @@ class Look:
     def __call__(self, network: nn.Module) -> tuple[Image.Image, dict[str, float]]:
         assert isinstance(network, MMDiT)
         encoder = Encoder(self.vae, network.video_latent_mean, network.video_latent_std)
-        small, truth = encoder(small_of(self.scenes, 2).render()), self.scenes.render()
-        source = source_of(encoder, small, 2, 2, Window(0, 0, 16))
+        small = encoder(small_of(self.scenes, 2).render())
+        truth = self.scenes.render()
+        source = source_of(encoder, small, 2, 2, Window(0, 0, 16), truth, torch.zeros(1, 1, 1, 1, 1, dtype=torch.bool))
         prompts = [caption(self.scenes.attributes(i)) for i in range(PREVIEWED)]
         text, pooled = encode_batch(self.tokenizer, self.text_encoder, [*prompts, ""], [{}] * (PREVIEWED + 1))
         noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(SEED))

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.quality.pipeline import CODEC_FILES, Codecs, Mini, Sampling, digest
+from benchmarks.quality.pipeline import CODEC_FILES, REFINER_FILE, Codecs, Mini, Sampling, digest
 from benchmarks.quality.report import key_of, markdown, save_tables, sheet_of, table_of
 from benchmarks.quality.setting import Setting
 from benchmarks.quality.strip import sheet
-from benchmarks.quality.tasks import LENGTHS, TASKS, WITHOUT_NETWORK
+from benchmarks.quality.tasks import LENGTHS, OF_THE_REFINER, TASKS, WITHOUT_NETWORK
 from training.toybox import LEVELS
 
 
@@ -67,6 +67,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     needs_network = any(task not in WITHOUT_NETWORK for task in options.task)
     mini = Mini.load(options.weights, options.model, codecs) if needs_network else None
     model = digest(options.model) if needs_network else ""  # now: a training may write it anew
+    refiner_file, refiner = options.weights / REFINER_FILE, None
+    if set(options.task) & set(OF_THE_REFINER):
+        refiner, refiner_model = Mini.load(options.weights, refiner_file, codecs), digest(refiner_file)
     sampling = Sampling(options.steps, options.guidance, options.shift, options.seed)
     setting = Setting.held_out(
         options.prompts,
@@ -75,6 +78,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         options.seed,
         codecs=codecs,
         mini=mini,
+        refiner=refiner,
         sampling=sampling,
         training_cache=options.training_cache,
         report=lambda text: print(text, file=sys.stderr, flush=True),
@@ -96,7 +100,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             shift = mini.shift if options.shift is None else options.shift
             settings |= {"sampler": "euler", "schedule": "simple", "shift": shift}
             settings |= {"steps": options.steps, "guidance": options.guidance, "model": model}
-        table = table_of(task, result, settings)
+        if refiner is not None and task in OF_THE_REFINER:
+            settings |= {"sampler": "euler", "schedule": "simple", "shift": refiner.shift, "refiner": refiner_model}
+        table = table_of(task, result, settings | result.settings)
         tables[key_of(table)] = table
         picture = result.picture
         if picture is None and result.clips is not None:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from benchmarks.quality.pipeline import CODEC_FILES, digest
+from benchmarks.quality.pipeline import CODEC_FILES, REFINER_FILE, digest
 from benchmarks.quality.report import NOTES, TITLES, Table, figure_text, grid, load_tables, markdown, number_text
 from benchmarks.quality.worlds import MASKED
 from training.captions import caption
@@ -30,6 +30,7 @@ FILES = {
     CODEC_FILES[0]: "video codec, 8 x 8 x 4 pixels per latent",
     CODEC_FILES[1]: "audio codec, 1024 samples per latent",
     "mini_text_encoder.safetensors": "tokenizer and text encoder",
+    REFINER_FILE: "Refiner: more pixels, more frames",
 }
 EDITS, FACES = "edits", "faces"  # the tasks that make up Table 3
 NOT_TOLD = ("vocabulary", "format", "latent_rgb_factors")  # metadata that are data, not facts
@@ -73,6 +74,7 @@ def check(weights: Path, tables: dict[str, Table]) -> None:
     ours = {
         "model": digest(weights / MODEL_FILE),
         "codecs": digest(*(weights / name for name in CODEC_FILES)),
+        "refiner": digest(weights / REFINER_FILE),
     }
     for key, table in tables.items():
         for part, own in ours.items():

@@ -131,6 +131,12 @@ METRICS = {
         for shot in ("first", "second")
         for name in ("colour", "shape", "background")
     },
+    "refined_gain": Metric("picture, above bicubic and blended (dB)", 0.0),
+    "sharper": Metric("steepness of edges, nearer to the truth's than bicubic and blended (share)", 0.0),
+    "new_gain": Metric("frames that are new, above means of two (dB)", 0.0),
+    "motion_gain": Metric("change from frame to frame, above that of means of two (dB)", 0.0),
+    "keyframe_loss": Metric("keyframes, below the codec (dB)", 0.5, down=True),
+    "part_loss": Metric("the part that is given, below the codec (dB)", 0.5, down=True),
     "frozen_20": Metric("distance at frame 20, more than if nothing moved (pixels)", 0.0, down=True),
     "straight_28": Metric("distance at frame 28, more than on a straight line (pixels)", 0.0, down=True),
     "judged_right": Metric("real clips that are judged right", 0.98),

@@ -25,6 +25,7 @@ from training.toybox import FRAME_SIZE
 from training.train import normalise
 
 CODEC_FILES = ("mini_video_vae.safetensors", "mini_audio_vae.safetensors")
+REFINER_FILE = "mini_refiner.safetensors"
 BATCH = 16  # clips sampled together
 SHIFT = 2.0  # of the noise schedule, for checkpoints that do not say
 NOTHING = Given()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -16,12 +17,13 @@ from training.toybox import Scenes
 
 @dataclass
 class Setting:
-    """What a task works with. mini is None for tasks that need the codecs alone."""
+    """What a task works with. mini is None for tasks that need the codecs alone, or the Refiner."""
 
     codecs: Codecs
     mini: Mini | None
     scenes: Scenes
     sampling: Sampling
+    refiner: Mini | None = None
     training_cache: Path | None = None
     report: Callable[[str], None] = lambda text: None
 
@@ -34,6 +36,13 @@ class Setting:
         if self.mini is None:
             raise ValueError("this task samples clips: give it the network")
         return self.mini
+
+    @property
+    def refining(self) -> Mini:
+        """Codecs and text encoder with the Refiner for a network."""
+        if self.refiner is None:
+            raise ValueError("this task refines clips: give it the Refiner")
+        return self.refiner
 
 
 @dataclass
@@ -51,7 +60,7 @@ class Result:
     """Figures of the clips and of real clips (ceiling), and what there is to look at.
 
     Figures are named as in METRICS, or "way/name" where a task makes clips in several ways. picture: what to look at,
-    if it is no sheet of the clips.
+    if it is no sheet of the clips. settings: what the task decides itself.
     """
 
     figures: dict[str, Figure]
@@ -60,3 +69,4 @@ class Result:
     captions: list[str] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     picture: Image.Image | None = None
+    settings: dict[str, Any] = field(default_factory=dict)

@@ -40,9 +40,7 @@ def strip(video: Tensor | None, sound: Tensor | None, caption: str = "", scale: 
         raise ValueError("a strip needs a video, a sound or both")
     width = count * cell - GAP * scale
     if caption:
-        label = Image.new("RGB", (width, CAPTION_HEIGHT), PAPER)
-        ImageDraw.Draw(label).text((2, 1), caption, fill=INK, font=ImageFont.load_default(12))
-        parts.append(label)
+        parts.append(label(caption, width))
     if video is not None:
         row = Image.new("RGB", (width, FRAME_SIZE * scale), PAPER)
         pixels = ((video.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 3, 0).numpy()
@@ -53,6 +51,13 @@ def strip(video: Tensor | None, sound: Tensor | None, caption: str = "", scale: 
     if sound is not None:
         parts.append(waveform(sound, width, WAVE_HEIGHT * scale, round(count / FRAME_RATE * SAMPLE_RATE)))
     return stack(parts, GAP * scale)
+
+
+def label(caption: str, width: int) -> Image.Image:
+    """A line of text."""
+    image = Image.new("RGB", (width, CAPTION_HEIGHT), PAPER)
+    ImageDraw.Draw(image).text((2, 1), caption, fill=INK, font=ImageFont.load_default(12))
+    return image
 
 
 def waveform(sound: Tensor, width: int, height: int, samples: int) -> Image.Image:

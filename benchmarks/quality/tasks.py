@@ -20,6 +20,7 @@ from benchmarks.quality.memory import TrainingClips
 from benchmarks.quality.metrics import measure, measure_codecs, measure_continuation, measure_detectors
 from benchmarks.quality.pipeline import Clips
 from benchmarks.quality.references import references
+from benchmarks.quality.refine import refine
 from benchmarks.quality.setting import Result, Setting
 from benchmarks.quality.shots import shots
 from benchmarks.quality.verdicts import verdicts
@@ -143,8 +144,10 @@ def _continued(setting: Setting, given: int) -> Result:
 _WITHOUT_NETWORK = (detectors, verdicts, codec)
 _OF_THE_CANVAS = (t2va, wave, t2i, t2a, i2v, extension, continuation, canvas, references, masks)
 _OF_THE_WORLDS = (edits, faces, layers, shots)
+_OF_THE_REFINER = (refine,)
 TASKS: dict[str, Callable[[Setting], Result]] = {
-    task.__name__: task for task in (*_WITHOUT_NETWORK, *_OF_THE_CANVAS, *_OF_THE_WORLDS)
+    task.__name__: task for task in (*_WITHOUT_NETWORK, *_OF_THE_CANVAS, *_OF_THE_WORLDS, *_OF_THE_REFINER)
 }
-WITHOUT_NETWORK = tuple(task.__name__ for task in _WITHOUT_NETWORK)
+WITHOUT_NETWORK = tuple(task.__name__ for task in (*_WITHOUT_NETWORK, *_OF_THE_REFINER))
+OF_THE_REFINER = tuple(task.__name__ for task in _OF_THE_REFINER)
 LENGTHS = {"t2i": 1, "continuation": FRAMES}  # frames of the clips, where the task decides

@@ -76,15 +76,16 @@ def test_a_video_latent_alone_and_batches_are_refined(refine, model):
     assert not torch.equal(both[3]["samples"][0], both[3]["samples"][1])
 
 
-def test_keyframes_take_the_place_of_latent_frames(refine, small):
+def test_keyframes_take_the_place_of_their_frames(refine, small, vae):
     stills = torch.randn(1, 4, 2, 8, 8, generator=torch.Generator().manual_seed(1))
-    samples = {**small, "samples": NestedTensor((*small["samples"].unbind(), stills)), "keyframes": (0, 6)}
-    made, plain = refine(samples)[3]["samples"], refine()[3]["samples"]
-    assert torch.equal(made[:, :, [0, 3]], stills) and torch.equal(made[:, :, [1, 2, 4]], plain[:, :, [1, 2, 4]])
+    samples = {**small, "samples": NestedTensor((*small["samples"].unbind(), stills)), "keyframes": (0, 5)}
+    made = refine(samples)[3]["samples"]
+    pixels = vae.decode(small["samples"].unbind()[0])[0]
+    large = upsampled(pixels.movedim(-1, 0)[None], 2, 2)[0].movedim(0, -1).clamp(0, 1)
+    large[0], large[10] = (vae.decode(stills[:, :, i : i + 1])[0, 0] for i in range(2))
+    torch.testing.assert_close(made, vae.encode(large), rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="8 x 8 latent cells, 2 times those of the clip, and scale is 3"):
         refine(samples, scale=3)
-    with pytest.raises(ValueError, match="keyframe 6 is not a multiple of 4: use 4 or 8"):
-        refine({**samples, "samples": NestedTensor((*small["samples"].unbind(), stills))}, frame_factor=1)
     with pytest.raises(ValueError, match="keyframe 9 is outside the clip: use 0 to 8"):
         refine({**samples, "keyframes": (0, 9)})
 
@@ -97,27 +98,24 @@ def test_what_a_canvas_gives_is_taken_from_it(refine, canvas, vae):
     given = torch.ones(8, 8, dtype=torch.bool)
     given[:, 2:6] = False
     assert torch.equal(mask[0, 0].bool(), given.expand(5, -1, -1)) and torch.equal(latent["noise_mask"], 1 - mask)
-    whole = vae.encode(source)
+    whole, made = vae.encode(source), latent["samples"]
     inner = torch.zeros(8, 8, dtype=torch.bool)
-    inner[:, [0, 7]] = True  # cells whose neighbourhood is given too
-    assert torch.allclose(latent["samples"][..., inner], whole[..., inner], atol=1e-5)
+    inner[:, [0, 7]] = True  # cells whose neighbours are given too
+    assert torch.allclose(made[..., inner], whole[..., inner], atol=1e-5)
     plain = refine()[3]["samples"]
-    assert torch.allclose(latent["samples"][..., 3:5], plain[..., 3:5], atol=1e-5)
+    assert torch.allclose(made[..., 3:5], plain[..., 3:5], atol=1e-5)
 
 
-def test_a_single_picture_is_a_keyframe(refine, canvas, vae):
-    picture = pictures(3, 1)
-    result = refine(canvas=canvas.place_image(picture, frame=8))
-    made, plain = result[3]["samples"], refine()[3]["samples"]
-    assert torch.allclose(made[:, :, 2:3], vae.encode(picture), atol=1e-5)
-    assert (
-        torch.equal(made[:, :, [0, 1, 3, 4]], plain[:, :, [0, 1, 3, 4]])
-        and not values_of(result)["skycanvas_mask"].any()
-    )
-    corner = refine(canvas=canvas.place_image(picture[:, :16, :16], frame=8))[3]["samples"]
+@pytest.mark.parametrize("role", ["keep", "guide"])
+def test_a_single_picture_replaces_its_frame_or_a_part_of_it(refine, canvas, vae, role):
+    picture, plain = pictures(3, 1), refine()[3]["samples"]
+    result = refine(canvas=canvas.place_image(picture, frame=6, role=role))
+    made = result[3]["samples"]
+    assert not torch.allclose(made[:, :, 2], plain[:, :, 2], atol=0.1) and not values_of(result)["skycanvas_mask"].any()
+    assert torch.equal(made[:, :, [0, 1, 3, 4]], plain[:, :, [0, 1, 3, 4]])
+    corner = refine(canvas=canvas.place_image(picture[:, :16, :16], frame=6, role=role))[3]["samples"]
     assert not torch.allclose(corner[:, :, 2, :2, :2], plain[:, :, 2, :2, :2], atol=0.1)
-    with pytest.raises(ValueError, match="a picture on frame 6, .* use 4 or 8"):
-        refine(canvas=canvas.place_image(picture, frame=6))
+    assert torch.allclose(corner[:, :, 2, 4:, 4:], plain[:, :, 2, 4:, 4:], atol=1e-5)
 
 
 def test_references_stay_and_the_small_clips_own_patches_go(refine, refiner, prompts, vae, small):

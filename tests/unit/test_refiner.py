@@ -12,14 +12,11 @@ from models.config import MMDiTConfig
 from models.mmdit import MMDiT
 from models.refiner import (
     RESIDUAL_STD,
-    keyframe_slot,
     refined_frames,
     refined_shape,
     refiner_config,
     refiner_weights,
     upsampled,
-    with_given,
-    with_keyframes,
 )
 from models.video_vae import load_video_vae
 from training import refiner as training
@@ -28,10 +25,10 @@ from training.refiner import (
     RefinerRun,
     Settings,
     Window,
+    pixels_of,
     refined_scenes,
     small_of,
     source_of,
-    stills_of,
 )
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -118,32 +115,6 @@ def test_pixels_are_enlarged_between_their_centres(g):
 def test_what_cannot_be_refined_to_is_refused(scale, factor, message):
     with pytest.raises(ValueError, match=message):
         refined_shape((2, 4, 4), scale, factor)
-
-
-def test_keyframes_are_the_last_of_their_latent_frame():
-    assert [keyframe_slot(frame, 17, 2) for frame in (0, 2, 4, 16)] == [0, 1, 2, 8]
-    assert [keyframe_slot(frame, 17, 1) for frame in (0, 4, 16)] == [0, 1, 4]
-    with pytest.raises(ValueError, match="keyframe 17 is outside the clip: use 0 to 16"):
-        keyframe_slot(17, 17, 2)
-    with pytest.raises(ValueError, match="keyframe 5 is not a multiple of 2: use 4 or 6"):
-        keyframe_slot(5, 17, 2)
-    with pytest.raises(ValueError, match="keyframe 6 is not a multiple of 4: use 4 or 8"):
-        keyframe_slot(6, 17, 1)
-
-
-def test_keyframes_and_given_parts_replace_what_was_enlarged(g):
-    source = torch.randn(2, 3, 5, 8, 8, generator=g)
-    stills = torch.randn(1, 3, 2, 8, 8, generator=g)
-    made = with_keyframes(source, stills, [0, 3])
-    assert torch.equal(made[:, :, [0, 3]], stills.expand(2, -1, -1, -1, -1))
-    assert torch.equal(made[:, :, [1, 2, 4]], source[:, :, [1, 2, 4]])
-    mask = (torch.rand(2, 1, 5, 8, 8, generator=g) < 0.5).float()
-    full = torch.randn(2, 3, 5, 8, 8, generator=g)
-    assert torch.equal(with_given(source, full, mask), source * (1 - mask) + full * mask)
-    with pytest.raises(ValueError, match=r"keyframe latents \[1, 3, 2, 8, 8\] do not fit"):
-        with_keyframes(source, stills, [0])
-    with pytest.raises(ValueError, match="encode the source in the refined size"):
-        with_given(source, full[..., :4], mask)
 
 
 # -- the network -----------------------------------------------------------------------------------------------------
@@ -259,22 +230,33 @@ def test_a_window_is_encoded_as_the_whole_picture_is(encoder, g):
         assert (part - window.cut(whole)).abs().max() < 0.02 * whole.std()
 
 
-def test_stills_are_the_last_frames_encoded_alone(encoder, g):
-    scenes = refined_scenes(2, 3, 1, 2, "easy", g)
-    made = stills_of(encoder, scenes, [0, 2], Window(0, 0, 16))
-    video = scenes.render()
-    for index, frame in enumerate((0, 8)):
-        assert torch.allclose(made[:, :, index : index + 1], encoder(video[:, :, frame : frame + 1]), atol=1e-4)
-
-
 def test_source_and_truth_lie_on_one_grid(encoder, g):
     scenes, window = refined_scenes(2, 5, 2, 2, "easy", g), Window(4, 0, 8)
     large = encoder.windowed(scenes.render(), window)
-    source = source_of(encoder, encoder(small_of(scenes, 2).render()), 2, 2, window)
+    small, nothing = encoder(small_of(scenes, 2).render()), torch.zeros(1, 1, 1, 1, 1, dtype=torch.bool)
+    source = source_of(encoder, small, 2, 2, window, scenes.render(), nothing)
     assert source.shape == large.shape == (2, large.shape[1], 5, 8, 8)
     near = (source - large).square().mean()
     other = (source.flip(-1) - large).square().mean()
     assert near < 0.2 * other, "the same things are in the same places"
+
+
+def test_what_is_given_comes_from_the_large_clip(encoder, g):
+    scenes, window = refined_scenes(1, 3, 2, 2, "easy", g), Window(4, 0, 8)
+    clip, mask = scenes.render(), torch.zeros(1, 1, 3, 8, 8)
+    mask[:, :, 1, 2:6] = 1
+    given = pixels_of(mask, window, 16, 8)
+    assert given.shape == (1, 1, 9, 128, 128) and given.sum() == mask.sum() * 4 * 64
+    assert given[0, 0, 1:5, 48:80, :64].all()
+    small = encoder(small_of(scenes, 2).render())
+    source = source_of(encoder, small, 2, 2, window, clip, given)
+    large = encoder.windowed(clip, window)
+    assert torch.allclose(source[:, :, 1, 3:5, :7], large[:, :, 1, 3:5, :7], atol=1e-4)
+    assert not torch.allclose(source[:, :, 2], large[:, :, 2], atol=1e-2)
+    frame = torch.zeros(1, 1, 9, 1, 1, dtype=torch.bool)
+    frame[:, :, 6] = True
+    keyframe = source_of(encoder, small, 2, 2, window, clip, frame)
+    assert (keyframe - large)[:, :, 2].square().mean() < (source - large)[:, :, 2].square().mean()
 
 
 def test_a_run_learns_and_is_the_same_again(tmp_path, monkeypatch):
