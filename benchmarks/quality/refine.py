@@ -40,12 +40,17 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Way:
-    """A set of refined clips. keyframes: frames of the small clip; given: whether a part is, in full size."""
+    """A set of refined clips. keyframes: how many, from the first frame to the last; given: whether a part is."""
 
     scale: int
     frame_factor: int
-    keyframes: tuple[int, ...] = ()
+    keyframes: int = 0
     given: bool = False
+
+    def keyframes_of(self, frames: int) -> list[int]:
+        """Those of a refined clip of so many frames, each a frame of the small one."""
+        small = torch.linspace(0, (frames - 1) // self.frame_factor, self.keyframes)
+        return [self.frame_factor * frame for frame in small.round().int().tolist()]
 
 
 WAYS = {
@@ -55,8 +60,8 @@ WAYS = {
     "2x frames": Way(1, 2),
     "2x, 2x frames": Way(2, 2),
     "4x, 2x frames": Way(4, 2),
-    "2x, 2x frames, 2 keyframes": Way(2, 2, keyframes=(0, 16)),
-    "2x, 2x frames, 5 keyframes": Way(2, 2, keyframes=(0, 4, 8, 12, 16)),
+    "2x, 2x frames, 2 keyframes": Way(2, 2, keyframes=2),
+    "2x, 2x frames, 5 keyframes": Way(2, 2, keyframes=5),
     "2x, 2x frames, a part given": Way(2, 2, given=True),
 }
 
@@ -121,7 +126,7 @@ def refined(mini: Mini, scenes: Scenes, way: Way, first: int, seed: int) -> Refi
         mask = given_mask(kind, *large.shape[2:], generator=generator_of_conditions(seed, first))
     given = pixels_of(mask, whole, whole.side, encoder.vae.spatial_scale)
     source = source_of(encoder, small, way.scale, way.frame_factor, whole, truth, given & False)
-    given[:, :, [way.frame_factor * frame for frame in way.keyframes]] = True
+    given[:, :, way.keyframes_of(scenes.frames)] = True
     start = source_of(encoder, small, way.scale, way.frame_factor, whole, truth, given)
     prompts = prompts_of(scenes)
     sequence, pooled = mini.read([*prompts, *[""] * len(prompts)])
@@ -183,7 +188,7 @@ def _figures(video: Tensor, truth: Tensor, scenes: Scenes, way: Way, given: Tens
         figures["motion"] = psnr(video.diff(dim=2), truth.diff(dim=2)).double().numpy()
         figures["new_away"] = away(video[:, :, 1::2], scenes)
     if way.keyframes:
-        frames = [way.frame_factor * frame for frame in way.keyframes]
+        frames = way.keyframes_of(scenes.frames)
         figures["keyframe"] = psnr(video[:, :, frames], truth[:, :, frames]).double().numpy()
     if way.given:
         error = ((video - truth).square() * given).flatten(1).sum(1) / (3 * given.flatten(1).sum(1))
@@ -227,9 +232,9 @@ def _first_clip(setting: Setting, scenes: Scenes, way: Way) -> Image.Image:
     """The middle of a clip, every frame that is new and those beside it."""
     made = refined(setting.refining, scenes.select(torch.arange(1), scenes.frames), way, 0, setting.sampling.seed)
     rows = {"bicubic, blended": made.blended, "refined": made.refined, "truth": made.truth}
-    lines = []
+    lines, middle = [], scenes.frames // 2
     for caption, clip in rows.items():
-        frames = torch.cat(clip[0, :, 11:17].unbind(1), dim=-1)
+        frames = torch.cat(clip[0, :, max(0, middle - 3) : middle + 3].unbind(1), dim=-1)
         lines.append(tile(Tile(frames), 2))
         lines[-1] = stack([label(caption, lines[-1].width), lines[-1]], 0)
     return stack(lines, 2 * GAP)
