@@ -15,7 +15,6 @@ from torch import Tensor
 
 from training.toybox import (
     FRAME_RATE,
-    FRAME_SIZE,
     LEVELS,
     SAMPLE_RATE,
     Colour,
@@ -66,11 +65,16 @@ SEED = 1  # of where the overlays lie
 
 @dataclass(frozen=True)
 class Clip:
-    """video and mask (its object, white on black) [1, 3, F, 64, 64] and sound [1, 1, S], in [-1, 1]"""
+    """video and mask (its object, white on black) [1, 3, F, H, W] and sound [1, 1, S], in [-1, 1]"""
 
     video: Tensor
     mask: Tensor
     sound: Tensor
+    fps: float = FRAME_RATE
+
+    @property
+    def seconds(self) -> float:
+        return self.video.shape[2] / self.fps
 
 
 def scene(
@@ -97,6 +101,13 @@ def white_on_black(scenes: Scenes) -> Scenes:
 def bouncing(**attributes) -> Clip:
     scenes = scene(**attributes)
     return Clip(scenes.render(), white_on_black(scenes).render(), scenes.sound())
+
+
+def large(name: str) -> Clip:
+    """A clip with twice the width, height and frame rate: what a Refiner would have to make of it."""
+    scenes = scene(**CLIPS[name])
+    scenes = replace(scenes, scale=2, fps=2 * scenes.fps, frames=2 * scenes.frames - 1)
+    return Clip(scenes.render(), white_on_black(scenes).render(), scenes.sound(), scenes.fps)
 
 
 def with_overlays(clip: Clip) -> dict[str, Clip]:
@@ -150,6 +161,7 @@ def clips() -> dict[str, Clip]:
         "red_circle_yellow_square": with_small_square(**CLIPS["red_circle"]),
         "talking_face": talking_face(),
         "shrinking_square": shrinking(),
+        "green_square_large": large("green_square"),
     }
 
 
@@ -171,7 +183,7 @@ def voices() -> dict[str, Tensor]:
 
 
 def pixels(video: Tensor) -> np.ndarray:
-    """[1, 3, F, 64, 64] in [-1, 1] -> uint8 [F, 64, 64, 3]"""
+    """[1, 3, F, H, W] in [-1, 1] -> uint8 [F, H, W, 3]"""
     return ((video[0].movedim(0, -1) + 1) * 127.5).round().byte().numpy()
 
 
@@ -183,7 +195,7 @@ def pcm(sound: Tensor, seconds: float) -> np.ndarray:
 def write_clip(path: Path, clip: Clip) -> None:
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as file:
         videos = [(pixels(clip.video), "rgb24", "bgr0"), (pixels(clip.mask)[..., 0], "gray", "gray")]
-        streams = [_video_stream(file, pixel_format) for _, _, pixel_format in videos]
+        streams = [_video_stream(file, pixel_format, clip) for _, _, pixel_format in videos]
         sound = _sound_stream(file)
         for (frames, layout, pixel_format), stream in zip(videos, streams, strict=True):
             for index, picture in enumerate(frames):
@@ -191,7 +203,7 @@ def write_clip(path: Path, clip: Clip) -> None:
                 frame.pts = index
                 file.mux(stream.encode(frame))
             file.mux(stream.encode())
-        _encode_sound(file, sound, pcm(clip.sound, clip.video.shape[2] / FRAME_RATE))
+        _encode_sound(file, sound, pcm(clip.sound, clip.seconds))
 
 
 def write_sound(path: Path, samples: np.ndarray) -> None:
@@ -199,9 +211,9 @@ def write_sound(path: Path, samples: np.ndarray) -> None:
         _encode_sound(file, _sound_stream(file), samples)
 
 
-def _video_stream(file: av.container.OutputContainer, pixel_format: str) -> av.VideoStream:
-    stream = file.add_stream("ffv1", rate=round(FRAME_RATE))
-    stream.width = stream.height = FRAME_SIZE
+def _video_stream(file: av.container.OutputContainer, pixel_format: str, clip: Clip) -> av.VideoStream:
+    stream = file.add_stream("ffv1", rate=round(clip.fps))
+    stream.height, stream.width = clip.video.shape[3:]
     stream.pix_fmt = pixel_format
     return stream
 

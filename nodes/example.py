@@ -15,7 +15,7 @@ FILES = (
     "yellow_square.png", "magenta_triangle.png", "white_circle.png", "navy_background.png", "maroon_background.png",
     "high_buzz.flac",
     "red_circle_logo.mkv", "red_circle_subtitle.mkv", "red_circle_watermark.mkv", "red_circle_yellow_square.mkv",
-    "talking_face.mkv", "shrinking_square.mkv", "face.png", "low_voice.flac",
+    "talking_face.mkv", "shrinking_square.mkv", "face.png", "low_voice.flac", "green_square_large.mkv",
 )  # fmt: skip
 
 
@@ -55,7 +55,8 @@ class SkyCanvasExample(io.ComfyNode):
                 io.Combo.Input(
                     "example",
                     options=list(FILES),
-                    tooltip="64 x 64 pixels. Clips (.mkv) have 17 frames, blue_triangle 33, at 16 frames per second.",
+                    tooltip="64 x 64 pixels. Clips (.mkv) have 17 frames, blue_triangle 33, at 16 frames per second. "
+                    "green_square_large is green_square with 128 x 128 pixels and 33 frames, at 32.",
                 )
             ],
             outputs=[

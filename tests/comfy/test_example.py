@@ -27,14 +27,20 @@ def test_choices_of_saved_workflows_keep_their_place():
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_clip_is_what_is_drawn_without_loss(name):
-    clip, seconds = CLIPS[name], CLIPS[name].video.shape[2] / 16
+    clip, seconds = CLIPS[name], CLIPS[name].seconds
     images, audio, mask, frame_rate = SkyCanvasExample.execute(f"{name}.mkv").result
     assert torch.equal((images * 255).round().byte(), torch.from_numpy(made.pixels(clip.video)))
     assert torch.equal((mask * 255).round().byte(), torch.from_numpy(made.pixels(clip.mask)[..., 0]))
     assert torch.equal((audio["waveform"] * 32768).short()[0], torch.from_numpy(made.pcm(clip.sound, seconds)))
-    assert (audio["sample_rate"], frame_rate) == (44100, 16.0)
+    assert (audio["sample_rate"], frame_rate) == (44100, clip.fps)
     assert audio["waveform"].shape == (1, 1, round(seconds * 44100))
     assert (audio["waveform"].abs().max() > 0.1) == (name != "shrinking_square")
+
+
+def test_the_large_clip_is_the_small_one_with_more_pixels_and_frames():
+    small, large = (SkyCanvasExample.execute(f"green_square{name}.mkv").result[0] for name in ("", "_large"))
+    assert large.shape == (33, 128, 128, 3) and len(small) == 17
+    assert (torch.nn.functional.avg_pool2d(large[::2].movedim(-1, 1), 2).movedim(1, -1) - small).abs().mean() < 0.003
 
 
 @pytest.mark.parametrize("name", made.CLIPS)
