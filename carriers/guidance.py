@@ -2,6 +2,8 @@
 
 For each stream: guided = negative + scale * (positive - negative)  +  (cross_modal - 1) * (positive - isolated)
 
+Keyframes take the picture's scale.
+
 `isolated` is the prediction for the positive prompt with the two streams hidden from each other (SkyReels-V4 eq. 5
 left out); the difference is what picture and sound learn from one another.
 """
@@ -9,6 +11,8 @@ left out); the difference is what picture and sound learn from one another.
 import comfy.samplers
 import comfy.utils
 from torch import Tensor
+
+from .skyreels_v4 import streams_of
 
 ISOLATED = "skycanvas_isolated"  # of transformer_options: hides the streams from each other
 
@@ -35,18 +39,18 @@ class DualStreamGuider(comfy.samplers.CFGGuider):
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict = {}, seed=None) -> Tensor:  # noqa: B006
         """x0 of the packed latent x [B, 1, N]."""
         shapes = self.inner_model.latent_shapes
-        both = self.cfg if isinstance(self.cfg, tuple) else (self.cfg, self.cfg)
-        scales = both[-len(shapes) :]  # a sound alone takes the audio's
+        video, audio = self.cfg if isinstance(self.cfg, tuple) else (self.cfg, self.cfg)
+        scales = [audio if name == "audio" else video for name in streams_of(self.inner_model.config, len(shapes))]
         isolates = "isolated" in self.conds and len(shapes) > 1
         if len(set(scales)) == 1 and not isolates:
             return self._guided(scales[0], x, timestep, model_options, seed)
 
         network = SharedEvaluation(model_options, with_negative=len(set(scales)) > 1)
-        streams = [
-            comfy.utils.unpack_latents(self._guided(scale, x, timestep, network.options, seed), shapes)[index]
-            for index, scale in enumerate(scales)
-        ]
-        guided = comfy.utils.pack_latents(streams)[0]
+        guided_by = {
+            scale: comfy.utils.unpack_latents(self._guided(scale, x, timestep, network.options, seed), shapes)
+            for scale in dict.fromkeys(scales)
+        }
+        guided = comfy.utils.pack_latents([guided_by[scale][i] for i, scale in enumerate(scales)])[0]
         if not isolates:
             return guided
         options = {**model_options, "transformer_options": {**model_options["transformer_options"], ISOLATED: True}}

@@ -1,4 +1,4 @@
-"""Between what the VAEs emit and what the network sees: per-channel statistics of both streams."""
+"""Between what the VAEs emit and what the network sees: per-channel statistics of picture and sound."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..models.mmdit import TEMPORAL_SCALE
 
 AUDIO_HOP = 1024  # samples per audio latent
-# One shape per stream of a packed latent: [(B, C, T, H, W), (B, Ca, L)].
+# One shape per stream of a packed latent: [(B, C, T, H, W), (B, Ca, L)], and (B, C, K, sH, sW) of keyframes.
 Shapes = Sequence[Sequence[int]]
 
 
@@ -68,6 +68,8 @@ class VideoLatentFormat(comfy.latent_formats.LatentFormat):
 class JointLatentFormat(VideoLatentFormat):
     """Latent format of a model that has a video [B, C, T, H, W] and an audio [B, Ca, L] stream.
 
+    Keyframes [B, C, K, sH, sW], the third stream of a latent that has them, are pictures as the video's frames are.
+
     ComfyUI hands it a plain latent of either stream, a NestedTensor (final x0 of SamplerCustomAdvanced), or the flat
     pack [B, 1, N] on which samplers run. A pack does not know its shapes, so they have to come with it.
 
@@ -94,13 +96,18 @@ class JointLatentFormat(VideoLatentFormat):
 
     @staticmethod
     def _each_stream(latent, shapes, functions):
-        """Applies one function per stream to a NestedTensor, a pack with its shapes, or a plain latent (5-D: video)."""
+        """Applies the video's or the audio's function to each stream of a NestedTensor or of a pack with its shapes, or
+        to a plain latent."""
+        video, audio = functions
+
+        def one(x: Tensor) -> Tensor:
+            return video(x) if x.ndim == 5 else audio(x)
+
         if latent.is_nested:
-            return comfy.nested_tensor.NestedTensor([f(x) for f, x in zip(functions, latent.unbind(), strict=True)])
+            return comfy.nested_tensor.NestedTensor([one(x) for x in latent.unbind()])
         if shapes is not None and len(shapes) > 1:
-            streams = comfy.utils.unpack_latents(latent, shapes)
-            return comfy.utils.pack_latents([f(x) for f, x in zip(functions, streams, strict=True)])[0]
-        return functions[0 if latent.ndim == 5 else 1](latent)
+            return comfy.utils.pack_latents([one(x) for x in comfy.utils.unpack_latents(latent, shapes)])[0]
+        return one(latent)
 
     def _picture_of_sound(self, latent: Tensor) -> Tensor:
         """An audio latent [B, Ca, L] as the video latent [B, C, Ca, L] whose preview is its energy in grey."""

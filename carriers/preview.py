@@ -39,8 +39,9 @@ def fit_preview(latent_format: JointLatentFormat, vae: comfy.sd.VAE) -> None:
 def preview_callback(model, steps: int) -> Callable:
     """Callback of a sampler, (step, x0, x, steps): moves the progress bar, with a picture if previews are on.
 
-    x0 is a NestedTensor (video, audio) or a sound alone, in the network's units. Stands in for
-    latent_preview.prepare_callback, which sees the video only. A picture that fails is logged; sampling goes on.
+    x0 is a NestedTensor (video, audio, and keyframes, which are not shown) or a sound alone, in the network's units.
+    Stands in for latent_preview.prepare_callback, which sees the video only. A picture that fails is logged; sampling
+    goes on.
     """
     latent_format = model.model.latent_format
     previewer = latent_preview.get_previewer(model.load_device, latent_format)
@@ -63,7 +64,7 @@ def _picture(previewer: latent_preview.LatentPreviewer, latent_format: JointLate
     limit = latent_preview.MAX_PREVIEW_RESOLUTION
     if not x0.is_nested:
         return ImageOps.contain(previewer.decode_latent_to_preview(x0), (limit, limit), Image.Resampling.BILINEAR)
-    video, audio = x0.unbind()
+    video, audio = x0.unbind()[:2]
     count = min(video.shape[2], FRAMES)
     middles = [int((i + 0.5) * video.shape[2] / count) for i in range(count)]
     frames = [previewer.decode_latent_to_preview(video[:1, :, t : t + 1]) for t in middles]

@@ -2,13 +2,16 @@
 
 Stock samplers, schedulers, guiders, LoRA loaders and model patches work on it, because nothing of them is replaced:
 the joint latent is a NestedTensor (video [B, C, T, H, W], audio [B, Ca, L]), which ComfyUI packs to [B, 1, N] while it
-samples; audio alone is a plain [B, Ca, L]. Conditioning keys that are read, beside the prompt and its `pooled_output`:
+samples; audio alone is a plain [B, Ca, L]. A checkpoint that makes keyframes takes them as a third stream
+[B, C, K, sH, sW]: K pictures, each of one frame of the video, of any size. Conditioning keys that are read, beside the
+prompt and its `pooled_output`:
 
     frame_rate               frames per second; LTXVConditioning sets it. Default: see `frame_rate_of`
     skycanvas_condition      video latent of what is given, as the VAE emits it [B, C, T, H, W]   (eq. 7)
     skycanvas_mask           [B, 1, T, H, W], 1 = given                                           (eq. 7)
     skycanvas_video_context  references and patches: [{"latent": [B, C, t, H, W], "times": t floats or None}] (eq. 8-9)
     skycanvas_audio_context  voices and sounds: [{"latent": [B, Ca, l], "times": l floats}]
+    skycanvas_keyframes      tuple of the pixel frames whose pictures the third stream holds, one for each
     skycanvas_latent_shapes  shapes of the streams of a latent that is packed already, for TrainLoraNode
 
 LoRA files may name weights as PEFT does (`diffusion_model.<module>.lora_A.weight`), as `lora_up`/`lora_down` with the
@@ -17,9 +20,11 @@ same prefix, or as kohya does (`lora_unet_<module with _>`). ComfyUI ignores oth
 
 import json
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import comfy.conds
+import comfy.context_windows
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -34,7 +39,7 @@ from torch import Tensor
 
 from ..models.blocks import Streams
 from ..models.config import ArchitectureError, MMDiTConfig
-from ..models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, TIMESTEP_SCALE, MMDiT
+from ..models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, TIMESTEP_SCALE, Keyframes, MMDiT
 from .latent_format import JointLatentFormat, Shapes, Statistics, VideoLatentFormat
 from .loading import naming, read_checkpoint
 
@@ -54,10 +59,9 @@ class DiffusionModel(MMDiT):
         self.in_channels = config.video_channels  # RenormCFG reads it
 
     def forward(self, x, timestep, context, *, transformer_options, control=None, **conditions):
-        """x: the streams that are made, as `streams_of` names them; timestep: [B], or for each token, a tuple of both
-        streams'.
+        """x: the streams that are made, as `streams_of` names them; timestep: [B], or as `process_timestep` gives it.
 
-        Returns the velocity, [video, audio] or the bare stream: ComfyUI packs only lists of several again.
+        Returns their velocities, or that of a stream alone as it is: ComfyUI packs only lists of several again.
         """
         wrappers = comfy.patcher_extension.get_all_wrappers(
             comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
@@ -77,25 +81,32 @@ class DiffusionModel(MMDiT):
         video_context_times=(),
         audio_context=(),
         audio_context_times=(),
+        keyframe_times=(),
         pooled=None,
         condition=None,
         mask=None,
         **_,
     ):
-        streams = dict(zip(streams_of(self.config, len(x)), x, strict=True))
-        video_timestep, audio_timestep = timestep if isinstance(timestep, tuple) else (timestep, None)
+        names = streams_of(self.config, len(x))
+        streams = dict(zip(names, x, strict=True))
+        each = timestep if isinstance(timestep, tuple) else (timestep,) * len(x)
+        timesteps = dict(zip(names, each, strict=True))
+        keyframes = None
+        if "keyframes" in streams:
+            keyframes = Keyframes(streams["keyframes"], keyframe_times, timesteps["keyframes"])
         blocks = BlockRunner(self, context.device, transformer_options)
         velocities = super().forward(
             streams.get("video"),
             streams.get("audio"),
-            video_timestep,
+            each[0],
             context,
             pooled=pooled,
-            audio_timestep=audio_timestep,
+            audio_timestep=timesteps.get("audio"),
             condition=condition,
             mask=mask,
             video_context=tuple(zip(video_context, video_context_times, strict=True)),
             audio_context=tuple(zip(audio_context, audio_context_times, strict=True)),
+            keyframes=keyframes,
             frame_rate=frame_rate,
             cross_modal=not transformer_options.get("skycanvas_isolated", False),
             attention=partial(_attention, transformer_options=transformer_options),
@@ -164,7 +175,7 @@ def _streams(args: dict) -> Streams:
 def streams_of(config: MMDiTConfig, count: int) -> tuple[str, ...]:
     """Names of the streams of a latent that has so many: a single one is the sound, or the picture of a Refiner."""
     if count > 1:
-        return ("video", "audio")
+        return ("video", "audio", "keyframes")[:count]
     return ("audio",) if config.audio_channels else ("video",)
 
 
@@ -192,6 +203,7 @@ class SkyReelsV4(comfy.model_base.BaseModel):
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=DiffusionModel)
         self.memory_usage_factor_conds = ("video_context", "audio_context")
         self.latent_shapes: Shapes | None = None  # of the latent being sampled; set by `_remember_shapes`
+        self.keyframes: tuple[int, ...] = ()  # pixel frames of its keyframes; likewise
 
     @property
     def config(self) -> MMDiTConfig:
@@ -227,7 +239,10 @@ class SkyReelsV4(comfy.model_base.BaseModel):
             }
         if "video" in streams:
             conds |= self._given_video(given, shapes[0])
-        for stream in streams:
+        if "keyframes" in streams:
+            times = tuple(frame / TEMPORAL_SCALE for frame in given["skycanvas_keyframes"])
+            conds["keyframe_times"] = comfy.conds.CONDConstant(times)
+        for stream in streams[:2]:
             conds |= self._context(stream, given)
         return conds
 
@@ -290,16 +305,27 @@ class SkyReelsV4(comfy.model_base.BaseModel):
     def scale_latent_inpaint(self, latent_image, **_):
         return latent_image
 
-    def process_timestep(self, timestep: Tensor, video_noise_mask=None, audio_noise_mask=None, noise_levels=None, **_):
-        """timestep [B] -> one per token, scaled by the noise mask (1 = made anew, 0 = kept).
+    def process_timestep(
+        self,
+        timestep: Tensor,
+        video_noise_mask=None,
+        audio_noise_mask=None,
+        keyframes_noise_mask=None,
+        noise_levels=None,
+        **_,
+    ):
+        """timestep [B] -> one per token and per keyframe, scaled by the noise mask (1 = made anew, 0 = kept).
 
-        noise_levels: sigmas of the latent frames [B, T] and of the audio latents [B, L], if each has its own (wave.py).
+        noise_levels: sigmas of the latent frames [B, T], of the audio latents [B, L] and of the keyframes [B, K], if
+        each has its own (wave.py).
         """
         if noise_levels is not None:
             timestep = torch.full_like(timestep, TIMESTEP_SCALE)
-            video, audio = noise_levels[0][:, None, :, None, None], noise_levels[1][:, None]
-            video_noise_mask = video if video_noise_mask is None else video * video_noise_mask
-            audio_noise_mask = audio if audio_noise_mask is None else audio * audio_noise_mask
+            masks = [video_noise_mask, audio_noise_mask, keyframes_noise_mask]
+            for i, levels in enumerate(noise_levels):
+                levels = levels[:, None] if i == 1 else levels[:, None, :, None, None]
+                masks[i] = levels if masks[i] is None else levels * masks[i]
+            video_noise_mask, audio_noise_mask, keyframes_noise_mask = masks
         video, audio = self.config.video_patch, self.config.audio_patch  # a token is as noisy as its noisiest latent
         levels = []
         if video_noise_mask is not None:
@@ -307,29 +333,56 @@ class SkyReelsV4(comfy.model_base.BaseModel):
             levels.append(timestep[:, None, None, None] * mask)
         if audio_noise_mask is not None:
             levels.append(timestep[:, None] * F.max_pool1d(audio_noise_mask.float(), audio, ceil_mode=True)[:, 0])
+        if keyframes_noise_mask is not None:
+            levels.append(timestep[:, None] * keyframes_noise_mask.float().amax((1, 3, 4)))
         return tuple(levels) if len(levels) > 1 else levels[0] if levels else timestep
 
-    # --- context windows (ContextWindowsManual with dim 2, which is time in both streams)
+    # --- context windows (ContextWindowsManual with dim 2, which is time in all streams)
 
     def map_context_window_to_modalities(self, primary_indices: list[int], latent_shapes: Shapes, dim: int):
-        """Audio latents that sound while the video latents of a window are on screen."""
+        """Audio latents that sound while the video latents of a window are on screen, and the keyframes among these.
+
+        ValueError for a window without a keyframe where there are any: ComfyUI cannot leave a stream out.
+        """
         frames, count = frame_count(latent_shapes[0][dim]), latent_shapes[1][dim]
         audio: dict[int, None] = {}
         for index in primary_indices:
             first, end = frame_count(index) if index else 0, frame_count(index + 1)
             audio.update(dict.fromkeys(range(first * count // frames, math.ceil(end * count / frames))))
-        return [primary_indices, list(audio)]
+        if len(latent_shapes) < 3:
+            return [primary_indices, list(audio)]
+        places = [math.ceil(frame / TEMPORAL_SCALE) for frame in self.keyframes]
+        keyframes = [i for i, place in enumerate(places) if place in primary_indices]
+        if not keyframes:
+            first, end = max(frame_count(min(primary_indices)), 0), frame_count(max(primary_indices) + 1)
+            raise ValueError(
+                f"a context window over frames {first} to {end - 1} has no keyframe, and each must have one: name a "
+                "frame there in 'Add Keyframes', or make the windows longer"
+            )
+        return [primary_indices, list(audio), keyframes]
 
     def resize_cond_for_context_window(self, cond_key, cond_value, window, x_in, device, retain_index_list=()):
         if cond_key in ("condition", "mask", "video_noise_mask"):
             sliced = window.get_tensor(cond_value.cond, device, dim=2, retain_index_list=retain_index_list)
         elif cond_key == "audio_noise_mask":
             sliced = window.get_window_for_modality(1).get_tensor(cond_value.cond, device, dim=2)
+        elif cond_key == "keyframes_noise_mask":
+            sliced = window.get_window_for_modality(2).get_tensor(cond_value.cond, device, dim=2)
+        elif cond_key == "keyframe_times":
+            sliced = window_times(cond_value.cond, window)
         elif cond_key in ("video_context", "audio_context", "c_crossattn", "pooled"):
             return cond_value  # the same for every window
         else:
             return None
         return cond_value._copy_with(sliced)
+
+
+def window_times(times: Sequence[float], window: comfy.context_windows.IndexListContextWindow) -> tuple[float, ...]:
+    """Times of a context window's keyframes, counted in the window's own latent frames."""
+    anchor = getattr(window, "causal_anchor_index", None)  # a frame that is put before the window
+    places = {index: place for place, index in enumerate(window.index_list, start=anchor is not None)}
+    kept = [times[i] for i in window.get_window_for_modality(2).index_list]
+    return tuple(places[math.ceil(time)] + time - math.ceil(time) for time in kept)
 
 
 def _remember_shapes(executor, noise, latent, sampler, sigmas, denoise_mask, *sampling, latent_shapes: Shapes, **more):
@@ -340,11 +393,13 @@ def _remember_shapes(executor, noise, latent, sampler, sigmas, denoise_mask, *sa
     guider = executor.class_obj
     model = guider.model_patcher.model
     conditioning = [cond for conds in guider.conds.values() for cond in conds]
-    model.latent_shapes = checked_shapes(latent_shapes, conditioning, model.config)
+    shapes = checked_shapes(latent_shapes, conditioning, model.config)
+    keyframes = checked_keyframes(shapes, conditioning, guider.model_options) if len(shapes) > 2 else ()
+    model.latent_shapes, model.keyframes = shapes, keyframes
     try:
         result = executor(noise, latent, sampler, sigmas, denoise_mask, *sampling, latent_shapes=latent_shapes, **more)
     finally:
-        model.latent_shapes = None
+        model.latent_shapes, model.keyframes = None, ()
     return result if denoise_mask is None else torch.where(denoise_mask == 0, latent.to(result), result)
 
 
@@ -365,7 +420,12 @@ def checked_shapes(shapes: Shapes, conditioning: list[dict], config: MMDiTConfig
             f"{shapes[0][-2]} x {shapes[0][-1]} cells. Connect 'Empty SkyCanvas Latent', or join it with the latent of "
             "a sound by 'Concat AV Latent'."
         )
-    channels = {"video": config.video_channels, "audio": config.audio_channels}
+    if "keyframes" in streams and not config.keyframes:
+        raise ValueError(
+            "the latent has keyframes, and this checkpoint was not trained to make them: leave out 'Add Keyframes', or "
+            "load a model that makes them"
+        )
+    channels = {"video": config.video_channels, "audio": config.audio_channels, "keyframes": config.video_channels}
     for stream, shape in zip(streams, shapes, strict=True):
         if shape[1] != channels[stream]:
             raise ValueError(
@@ -373,6 +433,41 @@ def checked_shapes(shapes: Shapes, conditioning: list[dict], config: MMDiTConfig
                 "connect the model to 'Empty SkyCanvas Latent', and encode with the VAE made for this model"
             )
     return shapes
+
+
+def checked_keyframes(shapes: Shapes, conditioning: list[dict], model_options: dict) -> tuple[int, ...]:
+    """Pixel frames of the keyframes of a latent that is to be sampled; ValueError if the conditioning has others."""
+    named = {tuple(cond.get("skycanvas_keyframes", ())) for cond in conditioning}
+    if () in named:
+        raise ValueError(
+            "the latent has keyframes, and the conditioning does not say of which frames: connect positive and "
+            "negative of 'Add Keyframes' too"
+        )
+    if len(named) > 1:
+        raise ValueError(
+            f"the prompts name different keyframes, {' and '.join(str(list(one)) for one in sorted(named))}: connect "
+            "positive and negative of the same 'Add Keyframes'"
+        )
+    (frames,) = named
+    last, count = frame_count(shapes[0][2]) - 1, shapes[2][2]
+    if len(frames) != count:
+        raise ValueError(
+            f"the conditioning names {len(frames)} keyframes {list(frames)}, the latent has {count}: connect all "
+            "outputs of the same 'Add Keyframes'"
+        )
+    outside = [frame for frame in frames if not 0 <= frame <= last]
+    if outside:
+        raise ValueError(
+            f"keyframes {outside} lie outside the clip: its frames are 0 to {last}. Connect all outputs of the same "
+            "'Add Keyframes'"
+        )
+    wrappers = model_options.get("transformer_options", {}).get("wrappers", {})
+    if "easycache" in wrappers.get(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, {}):
+        raise ValueError(
+            "EasyCache knows picture and sound, and the latent has keyframes too: take LazyCache, or leave out "
+            "'Add Keyframes'"
+        )
+    return frames
 
 
 # --- loading

@@ -1,9 +1,10 @@
-"""The wave: earlier frames run ahead of later ones, and the sound follows its picture.
+"""The wave: earlier frames run ahead of later ones, the sound follows its picture, and keyframes go with it.
 
 The model knows noise levels per token (Diffusion Forcing, arXiv 2407.01392), so a later frame can settle where an
 earlier one already is. Each frame goes through the ordinary schedule of sigmas, but starts `delay` of its length after
-the frame before it; a sound starts `audio_lag` frames after what is on screen at its time. What a noise mask keeps is
-done from the start and holds nobody up. Between two steps each token moves by its own Euler step.
+the frame before it; a sound starts `audio_lag` frames after what is on screen at its time, a keyframe together with it.
+What a noise mask keeps is done from the start and holds nobody up. Between two steps each token moves by its own Euler
+step.
 """
 
 import math
@@ -28,14 +29,14 @@ AUDIO_LAG = 1.0  # latent frames by which the sound follows
 
 @dataclass(frozen=True)
 class Wave:
-    """Noise levels of each latent frame and audio latent at every step.
+    """Noise levels of each latent frame, audio latent and keyframe at every step.
 
-    sigmas [n + 1]: the levels that each goes through. starts: when it does, video [B, T] and audio [B, L], in units of
-    the n steps; -inf for what is kept, which is at the last level from the start.
+    sigmas [n + 1]: the levels that each goes through. starts: when it does, video [B, T], audio [B, L] and keyframes
+    [B, K] if there are any, in units of the n steps; -inf for what is kept, which is at the last level from the start.
     """
 
     sigmas: Tensor
-    starts: tuple[Tensor, Tensor]
+    starts: tuple[Tensor, ...]
 
     @property
     def length(self) -> int:
@@ -44,7 +45,7 @@ class Wave:
         return math.ceil((len(self.sigmas) - 1) * (1 + max(last, 0.0)) - 1e-4)
 
     def levels(self, step: int) -> list[Tensor]:
-        """Sigmas of the latent frames [B, T] and of the audio latents [B, L] before that step; all end at `length`."""
+        """Sigmas of each stream, shaped as its starts, before that step; all end at `length`."""
         steps = len(self.sigmas) - 1
         ended = steps if step == self.length else 0  # not a rounding error before it
         return [self._interpolate((step - start * steps).clamp(min=ended)) for start in self.starts]
@@ -63,24 +64,33 @@ class Wave:
 
 
 def wave_starts(
-    made: Tensor, sound_made: Tensor, times: Tensor, delay: float, audio_lag: float
-) -> tuple[Tensor, Tensor]:
-    """When each latent frame and each audio token starts, in units of the schedule's length; the first one at 0.
+    made: Tensor,
+    sound_made: Tensor,
+    times: Tensor,
+    delay: float,
+    audio_lag: float,
+    keyframes: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, ...]:
+    """When each latent frame, audio token and keyframe starts, in units of the schedule's length; the first one at 0.
 
     made [B, T], sound_made [B, n]: whether there is anything to make (else -inf). times [n]: of the audio tokens, in
-    latent frames. A frame's place is the number of frames that are made before it.
+    latent frames. keyframes: the same two, [B, K] and [K]. A frame's place is the number of frames that are made before
+    it.
     """
     places = (made.cumsum(1) - made.long()).float()
-    times = times.clamp(0, made.shape[1] - 1)
-    before, after = times.floor().long(), times.ceil().long()
-    sound_places = torch.lerp(places[:, before], places[:, after], times - before) + audio_lag
-    starts = [
-        (delay * place).masked_fill(~exists, -math.inf)
-        for place, exists in ((places, made), (sound_places, sound_made))
-    ]
-    both = torch.cat(starts, dim=1)
-    first = both.masked_fill(both == -math.inf, math.inf).amin(1, keepdim=True)
-    return starts[0] - first, starts[1] - first
+
+    def places_at(times: Tensor) -> Tensor:
+        times = times.clamp(0, made.shape[1] - 1)
+        before, after = times.floor().long(), times.ceil().long()
+        return torch.lerp(places[:, before], places[:, after], times - before)
+
+    streams = [(places, made), (places_at(times) + audio_lag, sound_made)]
+    if keyframes is not None:
+        streams.append((places_at(keyframes[1]), keyframes[0]))
+    starts = [(delay * place).masked_fill(~exists, -math.inf) for place, exists in streams]
+    all_starts = torch.cat(starts, dim=1)
+    first = all_starts.masked_fill(all_starts == -math.inf, math.inf).amin(1, keepdim=True)
+    return tuple(start - first for start in starts)
 
 
 class WaveSampler(comfy.samplers.Sampler):
@@ -142,7 +152,7 @@ class WaveSampler(comfy.samplers.Sampler):
 
     def plan(self, guider, shapes: Shapes, sigmas: Tensor, mask: Tensor | None) -> Wave:
         """The wave for a packed latent of these shapes and its noise mask (1 = made anew, packed likewise)."""
-        (batch, _, frames, *_), (_, _, latents) = shapes
+        (batch, _, frames, *_), (_, _, latents) = shapes[:2]
         patch = guider.inner_model.config.audio_patch
         conditions = [cond["model_conds"] for conds in guider.conds.values() for cond in conds]
         times = audio_positions(
@@ -154,18 +164,24 @@ class WaveSampler(comfy.samplers.Sampler):
         )
         made = torch.ones(batch, frames, dtype=torch.bool, device=sigmas.device)
         sound_made = made.new_ones(batch, len(times))
+        keyframes = None
+        if len(shapes) > 2:
+            keyframe_times = torch.tensor(conditions[0]["keyframe_times"].cond, device=sigmas.device)
+            keyframes = made.new_ones(batch, len(keyframe_times)), keyframe_times
         if mask is not None:
-            video, audio = comfy.utils.unpack_latents(mask.to(sigmas.device), shapes)
+            video, audio, *pictures = comfy.utils.unpack_latents(mask.to(sigmas.device), shapes)
             made = video.amax((1, 3, 4)) > 0
             sound_made = F.max_pool1d(audio.amax(1, keepdim=True), patch, ceil_mode=True)[:, 0] > 0
-        start, sound_start = wave_starts(made, sound_made, times, self.delay, self.audio_lag)
-        return Wave(sigmas, (start, sound_start.repeat_interleave(patch, dim=1)[:, :latents]))
+            if keyframes is not None:
+                keyframes = pictures[0].amax((1, 3, 4)) > 0, keyframe_times
+        start, sound_start, *others = wave_starts(made, sound_made, times, self.delay, self.audio_lag, keyframes)
+        return Wave(sigmas, (start, sound_start.repeat_interleave(patch, dim=1)[:, :latents], *others))
 
 
 class TokenLevels:
     """APPLY_MODEL wrapper: tells the network the noise level of each token, and finds each token's x0 by it.
 
-    levels: sigmas of the latent frames [B, T] and of the audio latents [B, L].
+    levels: sigmas of the latent frames [B, T], of the audio latents [B, L], and of keyframes [B, K].
     """
 
     def __init__(self, levels: list[Tensor], shapes: Shapes):
@@ -199,10 +215,9 @@ class TokenLevels:
 
 
 def pack_levels(levels: list[Tensor], shapes: Shapes) -> Tensor:
-    """Sigmas of the latent frames [B, T] and of the audio latents [B, L] as a latent of these shapes is packed."""
-    video, audio = levels
+    """Sigmas of each stream along its time, [B, T], [B, L] and [B, K], as a latent of these shapes is packed."""
     streams = [
-        video[:, None, :, None, None].expand(-1, *shapes[0][1:]),
-        audio[:, None].expand(-1, *shapes[1][1:]),
+        level.view(len(level), 1, -1, *[1] * (len(shape) - 3)).expand(-1, *shape[1:])
+        for level, shape in zip(levels, shapes, strict=True)
     ]
     return comfy.utils.pack_latents(streams)[0]

@@ -15,14 +15,17 @@ from .encode import SkyCanvasEncode
 from .enhance import SkyCanvasEnhancePrompt
 from .example import SkyCanvasExample
 from .extend import SkyCanvasExtend
+from .keyframes import SkyCanvasKeyframes
 from .latent import SkyCanvasEmptyLatent, SkyCanvasSplitLatent
 from .loaders import SkyCanvasLoadMini, SkyCanvasLoadModel
 from .output import SkyCanvasDecode
+from .planner import SkyCanvasPlan
 from .preview import SkyCanvasPreview
 from .prompt import SkyCanvasPrompt, SkyCanvasStructuredPrompt
-from .refine import SkyCanvasRefine
 from .references import SkyCanvasReferenceClip, SkyCanvasReferenceImages, SkyCanvasReferenceVoice
+from .refine import SkyCanvasRefine
 from .sampling import SkyCanvasGuider, SkyCanvasSampler, SkyCanvasWave
+from .streaming import SkyCanvasDecodeToFile, SkyCanvasEncodeVideo
 from .training import SkyCanvasPackForTraining
 
 
@@ -45,8 +48,11 @@ class SkyCanvasExtension(ComfyExtension):
             SkyCanvasReferenceClip,
             SkyCanvasReferenceVoice,
             SkyCanvasPreview,
+            SkyCanvasPlan,
             SkyCanvasEncode,
+            SkyCanvasEncodeVideo,
             SkyCanvasEmptyLatent,
+            SkyCanvasKeyframes,
             SkyCanvasSplitLatent,
             SkyCanvasGuider,
             SkyCanvasWave,
@@ -54,6 +60,7 @@ class SkyCanvasExtension(ComfyExtension):
             SkyCanvasExtend,
             SkyCanvasRefine,
             SkyCanvasDecode,
+            SkyCanvasDecodeToFile,
             SkyCanvasCompose,
             SkyCanvasPackForTraining,
         ]

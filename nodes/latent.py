@@ -1,7 +1,7 @@
 """Latent nodes. A joint latent is a NestedTensor (video [B, C, T, H/8, W/8], audio [B, Ca, L]).
 
 T = 1 + (length - 1) / 4 and L = ceil(seconds * 44100 / 1024). The latent also remembers its `frame_rate`, which
-'SkyCanvas Decode' hands on; samplers keep it.
+'SkyCanvas Decode' hands on; samplers keep it. 'Add Keyframes' (keyframes.py) puts a third stream beside the two.
 """
 
 import math
@@ -10,6 +10,7 @@ import comfy.model_management
 import torch
 from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 from safetensors import safe_open
 
 import nodes
@@ -20,6 +21,7 @@ from .loaders import MODEL, mini_file
 
 SPATIAL_SCALE = 8  # pixels per latent cell
 PIXEL_MULTIPLE = 16  # pixels per token
+NO_KEYFRAMES = "the latent has no keyframes: put 'Add Keyframes' before the sampler, or leave this output open"
 
 
 def nearest(value: int, step: int, offset: int = 0) -> str:
@@ -101,7 +103,10 @@ class SkyCanvasEmptyLatent(io.ComfyNode):
 
 
 def split_latent(latent: dict) -> tuple[dict, dict]:
-    """Video and audio LATENT of a joint one. A plain noise mask is the video's: so samplers read it."""
+    """Video and audio LATENT of a joint one. A plain noise mask is the video's: so samplers read it.
+
+    Keyframes are left out, see `keyframes_of`.
+    """
     samples = latent["samples"]
     if not samples.is_nested:
         raise ValueError(
@@ -112,12 +117,20 @@ def split_latent(latent: dict) -> tuple[dict, dict]:
     if latent.get("noise_mask") is not None:
         mask = latent["noise_mask"]
         masks = list(mask.unbind()) if mask.is_nested else [mask, None]
-    rest = {key: value for key, value in latent.items() if key not in ("samples", "noise_mask")}
+    rest = {key: value for key, value in latent.items() if key not in ("samples", "noise_mask", "keyframes")}
     video, audio = (
         {**rest, "samples": stream} | ({} if mask is None else {"noise_mask": mask})
         for stream, mask in zip(samples.unbind()[:2], masks[:2], strict=True)
     )
     return video, audio
+
+
+def keyframes_of(latent: dict) -> dict | None:
+    """Keyframes of a joint LATENT [B, C, K, h, w] as pictures by themselves [B * K, C, 1, h, w]; None without any."""
+    streams = latent["samples"].unbind()
+    if len(streams) < 3:
+        return None
+    return {"samples": streams[2].transpose(1, 2).flatten(0, 1).unsqueeze(2)}
 
 
 class SkyCanvasSplitLatent(io.ComfyNode):
@@ -128,12 +141,17 @@ class SkyCanvasSplitLatent(io.ComfyNode):
             display_name="Split SkyCanvas Latent",
             category="SkyCanvas/latent",
             description="Parts a joint latent into its picture and its sound, each with its mask, for nodes that take "
-            "only one of them. 'Concat AV Latent' joins them again.",
+            "only one of them, and its keyframes, if it has any. 'Concat AV Latent' joins picture and sound again.",
             search_aliases=["separate av latent", "unbind"],
             inputs=[io.Latent.Input("samples", tooltip="A joint latent, from the sampler for example.")],
-            outputs=[io.Latent.Output(display_name="video"), io.Latent.Output(display_name="audio")],
+            outputs=[
+                io.Latent.Output(display_name="video"),
+                io.Latent.Output(display_name="audio"),
+                io.Latent.Output(display_name="keyframes"),
+            ],
         )
 
     @classmethod
     def execute(cls, samples) -> io.NodeOutput:
-        return io.NodeOutput(*split_latent(samples))
+        video, audio = split_latent(samples)
+        return io.NodeOutput(video, audio, keyframes_of(samples) or ExecutionBlocker(NO_KEYFRAMES))

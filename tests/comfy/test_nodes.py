@@ -54,7 +54,7 @@ def test_empty_latent_for_a_model_of_another_family():
 
 def test_split_and_join(model):
     latent = random_latent(model)
-    video, audio = SkyCanvasSplitLatent.execute(latent | {"frame_rate": 16.0}).result
+    video, audio, _ = SkyCanvasSplitLatent.execute(latent | {"frame_rate": 16.0}).result
     assert video["frame_rate"] == 16.0 and "noise_mask" not in video
     assert same(LTXVConcatAVLatent.execute(video, audio).result[0]["samples"], latent["samples"])
 
@@ -62,10 +62,10 @@ def test_split_and_join(model):
 def test_split_parts_masks_as_the_sampler_reads_them(model):
     latent = random_latent(model)
     plain = nodes.SetLatentNoiseMask().set_mask(latent, torch.rand(1, 32, 32))[0]
-    video, audio = SkyCanvasSplitLatent.execute(plain).result
+    video, audio, _ = SkyCanvasSplitLatent.execute(plain).result
     assert torch.equal(video["noise_mask"], plain["noise_mask"]) and "noise_mask" not in audio
     masks = torch.rand(1, 1, 3, 4, 4), torch.rand(1, 1, 25)
-    video, audio = SkyCanvasSplitLatent.execute(latent | {"noise_mask": NestedTensor(masks)}).result
+    video, audio, _ = SkyCanvasSplitLatent.execute(latent | {"noise_mask": NestedTensor(masks)}).result
     assert torch.equal(video["noise_mask"], masks[0]) and torch.equal(audio["noise_mask"], masks[1])
 
 
