@@ -1,9 +1,19 @@
 """What a canvas will cost to sample: tokens, memory and seconds, before anything is sampled."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .compile import Plan
+from .errors import CanvasError
+from .grid import VideoGrid
+
+if TYPE_CHECKING:  # planning a size must not wait for torch
+    from .compile import Plan
+
+LATENT_COPIES = 16  # of the video's latent, in float32, that ComfyUI and a sampler such as euler hold
+TILE = (4, 4, 4)  # tokens of a tile of sparse attention over frames, rows and columns (VSA sec. 2.2)
 
 
 @dataclass(frozen=True)
@@ -11,7 +21,8 @@ class ModelCost:
     """Sizes of a dual-stream MMDiT (SkyReels-V4 sec. 3.1) that decide what it costs.
 
     dim, blocks, mlp_ratio: of the network; parameters: how many numbers its weights are. bytes_per_number: of weights
-    and activations. audio_patch: audio latents per token.
+    and activations. audio_patch: audio latents per token. sparsity: share of the key tiles that the video's
+    self-attention leaves out; None: it is dense, without gates. latent_channels: of the video.
     """
 
     dim: int
@@ -20,24 +31,80 @@ class ModelCost:
     parameters: int
     bytes_per_number: int = 2
     audio_patch: int = 1
+    sparsity: float | None = None
+    latent_channels: int = 16
 
-    def operations(self, video: int, audio: int, text: int) -> int:
-        """Floating point operations of the blocks for so many tokens, once through. Multiply and add count as two."""
+    def __post_init__(self):
+        for name, least in (
+            ("dim", 1),
+            ("blocks", 1),
+            ("parameters", 0),
+            ("bytes_per_number", 1),
+            ("audio_patch", 1),
+            ("latent_channels", 1),
+        ):
+            if getattr(self, name) < least:
+                raise CanvasError(f"{name} is {getattr(self, name)}: use {least} or more")
+        if not 0 < self.mlp_ratio < math.inf:
+            raise CanvasError(f"mlp_ratio is {self.mlp_ratio}: use more than 0, for example 4")
+        if self.sparsity is not None and not 0 <= self.sparsity <= 1:
+            raise CanvasError(f"sparsity is {self.sparsity}: use 0 (all tiles are seen) to 1 (one is)")
+
+    def operations(self, video: int, audio: int, text: int, grid: tuple[int, int, int] | None = None) -> int:
+        """Floating point operations of the blocks for so many tokens, once through. Multiply and add count as two.
+
+        grid: of sparse attention alone, the video's tokens over frames, rows and columns; the rest of `video` (patches,
+        references, keyframes) stays dense.
+        """
         own = 4 + 2 * self.mlp_ratio  # matrices of dim x dim that a token meets: query, key, value, output, MLP
         linear = sum(own * (tokens + text) for tokens in (video, audio) if tokens)  # eq. 1-3: words run in each branch
-        pairs = sum((tokens + text) ** 2 for tokens in (video, audio) if tokens)
         if video:  # eq. 4: query and output of the picture, key and value of the words
             linear += 2 * video + 2 * text
-            pairs += video * text
         if video and audio:  # eq. 5: both ways
             linear += 4 * (video + audio)
-            pairs += 2 * video * audio
-        return round(2 * self.blocks * (linear * self.dim**2 + 2 * pairs * self.dim))
+        if video and self.sparsity is not None:  # gates of the coarse stage
+            linear += video
+        return round(2 * self.blocks * linear * self.dim**2) + self.attention(video, audio, text, grid)
 
-    def bytes(self, tokens: int) -> int:
-        """Memory for the weights and for the activations of the widest block."""
-        widest = 8 + 2 * self.mlp_ratio  # per token, in dim: streams, query, key, value, modulation; hidden layer twice
-        return round(self.bytes_per_number * (self.parameters + tokens * self.dim * widest))
+    def attention(self, video: int, audio: int, text: int, grid: tuple[int, int, int] | None = None) -> int:
+        """Those of `operations` that compare queries with keys and add up values: their number grows with the square.
+
+        ValueError if the attention is sparse and there is no grid.
+        """
+        pairs = video * text + 2 * video * audio  # eq. 4 and 5
+        if self.sparsity is None:
+            pairs += (video + text) ** 2 if video else 0
+        elif grid is not None:
+            pairs += sparse_pairs(grid, video + text - math.prod(grid), self.sparsity)
+        elif video:
+            raise ValueError("sparse attention needs the grid of the video's tokens")
+        if audio:
+            pairs += (audio + text) ** 2
+        return 4 * self.blocks * self.dim * pairs
+
+    def bytes(self, tokens: int, *, cells: int = 0, own_timesteps: bool = False) -> int:
+        """Memory for the weights, for the activations of the widest block of one pass, and for the sampler's latents.
+
+        cells: of the video's latent. own_timesteps: not all tokens are equally noisy, because of a mask, references,
+        patches or keyframes, so each has a modulation of its own. The factors are measured, see the tests.
+        """
+        # Per token, in dim: streams, query, key, value, modulation of the block; hidden layer twice; tiles and gates.
+        widest = 15 + 2 * self.mlp_ratio + 14 * own_timesteps + 8 * (self.sparsity is not None)
+        latents = 4 * LATENT_COPIES * self.latent_channels * cells
+        return round(self.bytes_per_number * (self.parameters + tokens * self.dim * widest)) + latents
+
+
+def sparse_pairs(grid: tuple[int, int, int], others: int, sparsity: float) -> int:
+    """Queries times keys of Video Sparse Attention (arXiv 2505.13389) over a grid of tokens and so many others.
+
+    Fine stage: a token of the grid meets the tiles that are kept, and all others; these meet all. Coarse stage: tiles
+    meet tiles. sparsity: share of the tiles that are not kept, 0 to 1.
+    """
+    tokens = math.prod(grid)
+    tiles = math.prod(-(-size // side) for size, side in zip(grid, TILE, strict=True))
+    kept = min(max(math.ceil(round((1 - sparsity) * tiles, 6)), 1), tiles)  # 0.3 of 10 are 3.0000000000000004
+    keys = min(kept * math.prod(TILE), tokens) + others
+    return tokens * keys + others * (tokens + others) + tiles**2
 
 
 @dataclass(frozen=True)
@@ -87,13 +154,13 @@ def estimate(
 
     passes: of the network in each step, 2 with guidance. rate: measured operations per second of this machine.
     """
-    per_frame = math.prod(-(-side // plan.video.token) for side in plan.given.shape[1:])
-    video = per_frame * len(plan.given)
+    grid = token_grid(plan.video, *plan.given.shape)
+    per_frame, video = grid[1] * grid[2], math.prod(grid)
     audio = -(-len(plan.audio_given) // model.audio_patch)
     context = per_frame * len(plan.patches)
     frames, latents = reference_latents(plan)
     pictures, voices = per_frame * frames, sum(-(-count // model.audio_patch) for count in latents)
-    operations = model.operations(video + context + pictures, audio + voices, text_tokens)
+    operations = model.operations(video + context + pictures, audio + voices, text_tokens, grid)
     return Cost(
         video,
         audio,
@@ -101,9 +168,18 @@ def estimate(
         pictures + voices,
         text_tokens,
         operations,
-        model.bytes(video + audio + context + pictures + voices + text_tokens),
+        model.bytes(
+            video + audio + context + pictures + voices + text_tokens,
+            cells=plan.given.numel(),
+            own_timesteps=not plan.empty,
+        ),
         None if rate is None else steps * passes * operations / rate,
     )
+
+
+def token_grid(video: VideoGrid, frames: int, rows: int, columns: int) -> tuple[int, int, int]:
+    """Latent frames, and latent cells in rows and columns -> the same in tokens."""
+    return frames, -(-rows // video.token), -(-columns // video.token)
 
 
 def reference_latents(plan: Plan) -> tuple[int, list[int]]:

@@ -1,7 +1,8 @@
 """What sampling a canvas costs on this machine, before it is sampled."""
 
+import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import comfy.model_management
@@ -28,7 +29,41 @@ def sizes(config: MMDiTConfig, dtype: torch.dtype, parameters: int) -> ModelCost
         parameters=parameters,
         bytes_per_number=dtype.itemsize,
         audio_patch=config.audio_patch,
+        sparsity=config.sparsity,
+        latent_channels=config.video_channels,
     )
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as it will run here. parameters: how many numbers its weights are."""
+
+    config: MMDiTConfig
+    device: torch.device
+    dtype: torch.dtype
+    parameters: int
+
+    @property
+    def cost(self) -> ModelCost:
+        return sizes(self.config, self.dtype, self.parameters)
+
+    def rate(self, shape: tuple[int, ...], audio: int) -> float:
+        """Operations per second that a small network of this kind reaches on this machine, on a latent of video frames,
+        rows and columns, and of sound, or on a part of it if it is large."""
+        most = MOST_LATENTS["cpu" if comfy.model_management.is_device_cpu(self.device) else "other"]
+        return measured_rate(self.config, self.device, self.dtype, tuple(map(min, (*shape, audio), most)))
+
+
+def network_of(model, file: str = MODEL) -> Network:
+    """The network of a MODEL, or, if there is none, of a file of Mini."""
+    if model is None:
+        weights, _ = read_checkpoint(mini_file(file))
+        tensors, config = list(weights.values()), MMDiTConfig.from_state_dict(weights)
+        device, dtype = comfy.model_management.get_torch_device(), torch.float32
+    else:
+        tensors, config = list(model.model.diffusion_model.parameters()), model.model.config
+        device, dtype = model.load_device, model.model.get_dtype_inference()
+    return Network(config, device, dtype, sum(tensor.numel() for tensor in tensors))
 
 
 @lru_cache(maxsize=16)
@@ -47,37 +82,32 @@ def measured_rate(
         tensor.fill_(0.01)  # not at random: the seeds of others must not notice
     like = {"device": device, "dtype": dtype}
     video = torch.ones(1, config.video_channels, frames, rows, columns, **like)
-    audio = torch.ones(1, config.audio_channels, length, **like)
+    audio = torch.ones(1, config.audio_channels, length, **like) if config.audio_channels else None
+    given = {"condition": video, "mask": torch.zeros_like(video[:, :1])} if config.refines else {}
     text, pooled = torch.ones(1, 16, config.text_dim, **like), torch.ones(1, config.pooled_dim or 1, **like)
     timestep = torch.tensor([500.0], device=device)
 
     def run() -> float:
         start = time.perf_counter()
-        float(network(video, audio, timestep, text, pooled=pooled)[0].sum())  # reading a number waits for the device
+        float(
+            network(video, audio, timestep, text, pooled=pooled, **given)[0].sum()
+        )  # reading a number waits for the device
         return time.perf_counter() - start
 
     run()  # the first time sets things up
-    patch = config.video_patch
-    tokens = frames * -(-rows // patch) * -(-columns // patch), -(-length // config.audio_patch), text.shape[1]
-    return sizes(config, dtype, 0).operations(*tokens) / run()
+    grid = network.token_grid(video.shape[2:])
+    sound = 0 if audio is None else -(-length // config.audio_patch)
+    return sizes(config, dtype, 0).operations(math.prod(grid), sound, text.shape[1], grid) / run()
 
 
 def cost_of(plan: Plan, model=None) -> str:
     """Cost of a compiled canvas for a MODEL, or for Mini if there is none, in one line; the prompt is not counted."""
-    if model is None:
-        weights, _ = read_checkpoint(mini_file(MODEL))
-        tensors, config = list(weights.values()), MMDiTConfig.from_state_dict(weights)
-        device, dtype = comfy.model_management.get_torch_device(), torch.float32
-    else:
-        tensors, config = list(model.model.diffusion_model.parameters()), model.model.config
-        device, dtype = model.load_device, model.model.get_dtype_inference()
-    most = MOST_LATENTS["cpu" if comfy.model_management.is_device_cpu(device) else "other"]
-    latents = tuple(map(min, (*plan.given.shape, len(plan.audio_given)), most))
+    network = network_of(model)
     cost = estimate(
         plan,
-        sizes(config, dtype, sum(tensor.numel() for tensor in tensors)),
+        network.cost,
         steps=STEPS,
         passes=PASSES,
-        rate=measured_rate(config, device, dtype, latents),
+        rate=network.rate(plan.given.shape, len(plan.audio_given)),
     )
     return f"Cost of {STEPS} steps with guidance: {cost.text()}"

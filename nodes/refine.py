@@ -7,9 +7,10 @@ from torch import Tensor
 
 from ..canvas.compile import Plan, compile_canvas
 from ..canvas.grid import VideoGrid
+from ..canvas.windows import tiles_of
 from ..carriers.refine import Refinement, check_canvas, source_of
 from ..carriers.skyreels_v4 import FRAME_RATE, SkyReelsV4, frame_count, frame_rate_of
-from ..carriers.tiles import tile, tiles_of
+from ..carriers.tiles import tile
 from ..models.refiner import FRAME_FACTORS, SCALES
 from .types import CanvasType, inputs_named
 
@@ -112,7 +113,7 @@ class SkyCanvasRefine(io.ComfyNode):
         fps *= frame_factor
         if video.shape[1] != vae.latent_channels:
             raise ValueError(f"samples have {video.shape[1]} channels, this vae's have {vae.latent_channels}")
-        tiles = tiles_of(tile_frames, tile_size, tile_overlap, spatial=grid.spatial, patch=grid.token)
+        tiles = tiles_of(tile_frames, tile_size, tile_overlap, grid)
         refinement = Refinement(frame_count(video.shape[2]), scale, frame_factor)
         if keyframes is not None:
             check_keyframes(*keyframes, video, refinement)

@@ -6,8 +6,10 @@ from comfy.nested_tensor import NestedTensor
 from comfy_tools import PROMPT, empty_latent, encode, finite, ksampler, random_latent
 from skycanvas.canvas.canvas import Canvas
 from skycanvas.canvas.document import Box
+from skycanvas.canvas.grid import VideoGrid
+from skycanvas.canvas.windows import Tiles, tiles_of
 from skycanvas.carriers import tiles as carrier_tiles
-from skycanvas.carriers.tiles import Tiles, ramps, tile, tiles_of
+from skycanvas.carriers.tiles import ramps, slices, tile
 from skycanvas.nodes.refine import SkyCanvasRefine
 
 import nodes
@@ -179,7 +181,7 @@ def test_given_cells_come_out_bit_for_bit(refine, canvas):
 
 def test_windows_share_what_they_overlap_and_together_weigh_one():
     for length, size, overlap in ((10, 4, 1), (30, 16, 4), (9, 9, 2), (33, 8, 6)):
-        parts = Tiles((size, 1, 1), (overlap, 0, 0)).of((length, 1, 1), 1)[0]
+        parts = slices(Tiles((size, 1, 1), (overlap, 0, 0)), (length, 1, 1), 1)[0]
         total = torch.zeros(length)
         for part, weight in zip(parts, ramps(parts, length), strict=True):
             assert (weight > 0).all() and len(weight) == part.stop - part.start
@@ -190,9 +192,9 @@ def test_windows_share_what_they_overlap_and_together_weigh_one():
 
 
 def test_windows_are_whole_tokens():
-    tiles = tiles_of(9, 32, 16, spatial=8, patch=2)
+    tiles = tiles_of(9, 32, 16, VideoGrid())
     assert tiles == Tiles((3, 2, 2), (0, 1, 1))
-    time, rows, columns = tiles.of((7, 8, 9), 2)
+    time, rows, columns = slices(tiles, (7, 8, 9), 2)
     assert time == [slice(0, 3), slice(2, 5), slice(4, 7)]
     assert rows == [slice(0, 4), slice(2, 6), slice(4, 8)] and columns[-1] == slice(6, 9)
     assert all(part.start % 2 == 0 for part in columns)

@@ -1,6 +1,9 @@
 """Costs: tokens are those that the network gets, operations those that it runs."""
 
+import math
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,11 +11,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from canvas.canvas import Canvas
 from canvas.compile import compile_canvas
-from canvas.cost import ModelCost, duration, estimate
+from canvas.cost import LATENT_COPIES, ModelCost, duration, estimate
 from canvas.document import Box
 from canvas.grid import VideoGrid
+from models import sparse_attention
 from models.config import MMDiTConfig
-from models.mmdit import MMDiT
+from models.mmdit import Keyframes, MMDiT
+from models.refiner import refiner_config
+from models.sparse_attention import TokenLayout, attention_operations, top_k_of
+
+sys.path.append(str(Path(__file__).parents[1]))
+from memory_tools import PeakMemory  # noqa: E402
 
 MODEL = ModelCost(dim=64, blocks=3, mlp_ratio=2.0, parameters=1_000_000, bytes_per_number=2, audio_patch=2)
 
@@ -110,3 +119,65 @@ def test_the_text_says_it_in_one_line():
 )
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+MEASURED = MMDiTConfig(
+    video_channels=8,
+    audio_channels=16,
+    text_dim=32,
+    pooled_dim=0,
+    dim=128,
+    heads=4,
+    dual_blocks=1,
+    single_blocks=1,
+    mlp_ratio=3.0,
+    audio_patch=2,
+    rope_axes=(12, 10, 10),
+    keyframes=True,
+)
+
+
+@pytest.mark.parametrize("kind", ["base", "masked", "keyframes", "refiner"])
+def test_memory_is_about_what_a_pass_takes(kind, monkeypatch):
+    monkeypatch.setitem(sparse_attention.GATHERED, "cpu", 2**16)  # so little, as the rest is small too
+    config = refiner_config(MEASURED, 0.9) if kind == "refiner" else MEASURED
+    network = MMDiT(config).requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.fill_(0.01)
+    video, tokens = torch.zeros(1, 8, 5, 32, 32), 5 * 16 * 16 + 16
+    audio = torch.zeros(1, 16, 32) if kind != "refiner" else None
+    timestep, inputs = torch.tensor([500.0]), {}
+    if kind == "refiner":
+        inputs, tokens = {"condition": video, "mask": torch.zeros_like(video[:, :1])}, tokens - 16
+    elif kind == "masked":
+        inputs, timestep = {"audio_timestep": timestep}, timestep.expand(1, 5, 16, 16)
+    elif kind == "keyframes":
+        inputs, tokens = {"keyframes": Keyframes(torch.zeros(1, 8, 1, 64, 64), [0.5], timestep)}, tokens + 32 * 32
+    with torch.inference_mode(), PeakMemory() as memory:
+        network(video, audio, timestep, torch.zeros(1, 4, 32), **inputs)
+    model = ModelCost(128, 2, 3.0, 0, bytes_per_number=4, sparsity=config.sparsity)
+    predicted = model.bytes(tokens, own_timesteps=kind in ("masked", "keyframes"))
+    assert 2 / 3 < predicted / memory.peak < 3 / 2
+
+
+def test_latents_need_memory_too():
+    assert MODEL.bytes(0, cells=1000) - MODEL.bytes(0) == 4 * LATENT_COPIES * 16 * 1000
+
+
+@pytest.mark.parametrize("grid", [(4, 8, 8), (5, 7, 9), (1, 3, 2)])
+@pytest.mark.parametrize("others", [0, 37])
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9, 1.0])
+def test_sparse_operations_are_those_that_the_attention_counts(grid, others, sparsity):
+    layout = TokenLayout(grid, before=others)
+    counted = attention_operations(layout, top_k_of(sparsity, layout.tiles), heads=2, head_dim=32, gate=True)
+    video = math.prod(grid) + others
+    sparse = replace(MODEL, sparsity=sparsity)
+    assert sparse.attention(video, 0, 0, grid) == 2 * sparse.blocks * counted.sparse
+    gates = 2 * sparse.blocks * video * sparse.dim**2
+    dense = MODEL.operations(video, 0, 0) - MODEL.attention(video, 0, 0)
+    assert sparse.operations(video, 0, 0, grid) == dense + gates + sparse.attention(video, 0, 0, grid)
+
+
+def test_sparse_operations_need_the_grid():
+    with pytest.raises(ValueError, match="grid"):
+        replace(MODEL, sparsity=0.5).operations(64, 0, 0)
