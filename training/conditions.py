@@ -1,8 +1,8 @@
 """What a batch is conditioned on beside its text: VideoCanvas patches, references of pictures, clips and voices, and
-what the paired worlds edit.
+what the paired worlds edit; and the keyframes that are made beside its clips.
 
 All rows of a batch have the same kinds of conditions, at the same times, so that their tokens form one tensor; what
-the patches and references show differs from row to row. Everything is rendered and encoded when it is needed.
+they show differs from row to row. Everything is rendered and encoded when it is needed.
 """
 
 import random
@@ -21,8 +21,11 @@ from training.worlds import WORLDS, Example
 from training.worlds.example import VIDEO, VOICE, joined
 
 # Nothing: text alone, and what the masks give.
-KINDS = ("nothing", "patches", "references", "worlds")
+KINDS = ("nothing", "patches", "references", "worlds", "keyframes")
 PATCHES = {1: 0.4, 2: 0.25, 3: 0.15, 4: 0.1, 6: 0.1}  # how many frames a patch is taken from
+# How many keyframes a clip has, and how many times larger than the clip they are.
+KEYFRAMES = {1: 0.45, 2: 0.35, 3: 0.2}
+KEYFRAME_SCALES = {1: 0.2, 2: 0.8}
 # Chance of each reference in a batch of references; one at least is there.
 REFERENCES = {"subject": 0.6, "background": 0.35, "motion": 0.15, "sound": 0.35}
 TAGS = {"subject": "@image_1", "background": "@image_2", "motion": "@video_1", "sound": "@audio_0"}
@@ -43,6 +46,7 @@ class Conditions:
     (pictures [F, H, W, 3] in 0..1, sounds [1, S]). sound: waveform [B, 1, S] of the target where it is not the scenes'.
     clip [B, 3, F, H, W] and captions: the target of a world and its prompts. given: shares of the masks, as GIVEN in
     training/objective.py; None: the usual ones. unedited [B, 1, T, h, w]: the cells that an edit leaves alone.
+    keyframes [B, C, K, s * h, s * w]: pictures to make beside the clip, each encoded alone, at scale s.
     """
 
     video: list[Context] = field(default_factory=list)
@@ -54,6 +58,7 @@ class Conditions:
     captions: list[str] = field(default_factory=list)
     given: dict[str, float] | None = None
     unedited: Tensor | None = None
+    keyframes: Context | None = None
 
 
 def zero_padded_patch(frames: Tensor, generator: torch.Generator) -> Tensor:
@@ -118,6 +123,8 @@ class ConditionMaker:
             return self._references(scenes, chooser, generator)
         if kind == "worlds":
             return self._worlds(scenes, chooser, generator)
+        if kind == "keyframes":
+            return self._keyframes(scenes, chooser)
         return Conditions()
 
     def _patches(self, scenes: Scenes, chooser: random.Random, generator: torch.Generator) -> Conditions:
@@ -127,6 +134,15 @@ class ConditionMaker:
             patch = zero_padded_patch(still(scenes, frame).render(), generator)
             context.append((self.video_vae.encode(patch), [frame / TEMPORAL_SCALE]))
         return Conditions(video=context)
+
+    def _keyframes(self, scenes: Scenes, chooser: random.Random) -> Conditions:
+        count, scale = (
+            chooser.choices(list(shares), list(shares.values()))[0] for shares in (KEYFRAMES, KEYFRAME_SCALES)
+        )
+        frames = sorted(chooser.sample(range(scenes.frames), count))
+        stills = [replace(still(scenes, frame), scale=scale).render() for frame in frames]
+        latent = torch.cat([self.video_vae.encode(picture) for picture in stills], dim=2)
+        return Conditions(keyframes=(latent, [frame / TEMPORAL_SCALE for frame in frames]))
 
     def _references(self, scenes: Scenes, chooser: random.Random, generator: torch.Generator) -> Conditions:
         kinds = [kind for kind, share in REFERENCES.items() if chooser.random() < share] or ["subject"]

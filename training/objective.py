@@ -1,7 +1,8 @@
 """What the network learns from one batch: noise levels, masks, and the flow-matching loss (SkyReels-V4 eq. 6).
 
 Noise levels are per token (Diffusion Forcing): half of the rows share one sigma, as stock samplers do; the others
-give each latent frame its own, so that earlier frames may run ahead and given frames may be clean.
+give each latent frame its own, so that earlier frames may run ahead and given frames may be clean. The keyframes of a
+row share one sigma: the clip's, where it has one, the sound's, where the clip is given, or else another.
 sigma = 1 - t of the paper; the target v = noise - x0 is the negative of eq. 6.
 """
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, TIMESTEP_SCALE, MMDiT
+from models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, TIMESTEP_SCALE, Context, Keyframes, MMDiT
 from models.rope import audio_positions
 from models.stem import repeat_cells
 
@@ -34,6 +35,7 @@ GIVEN = {
 AROUND_EDIT = "around the edit"
 # What is given of the sound: nothing, all of it (the picture is made for it), its beginning, or all but a span.
 SOUND_GIVEN = {"nothing": 0.85, "all": 0.07, "prefix": 0.05, "outside a span": 0.03}
+KEYFRAME_GIVEN = 0.15  # chance of each keyframe: it is clean, with timestep 0
 # How the given cells reach the network: condition channels (eq. 7), clean with timestep 0, or both.
 ROUTES = ("channels", "clean", "both")
 SIGMA_MEAN, SIGMA_SPREAD = 0.6, 1.2  # of logit(sigma): where the object is settles at high noise
@@ -45,13 +47,15 @@ class Noising:
     """Noise levels and masks of a batch.
 
     sigma [B, T, h, w] and audio_sigma [B, n] of the tokens, cells [B, 1, T, H, W] of the latent's cells (a token that
-    is given in part has clean cells in it), mask [B, 1, T, H, W] of the condition channels, 1 = given.
+    is given in part has clean cells in it), mask [B, 1, T, H, W] of the condition channels, 1 = given; keyframe_sigma
+    [B, K].
     """
 
     sigma: Tensor
     audio_sigma: Tensor
     cells: Tensor
     mask: Tensor
+    keyframe_sigma: Tensor
 
 
 def choose(shares: dict[str, float], rows: int, generator: torch.Generator) -> Tensor:
@@ -59,9 +63,9 @@ def choose(shares: dict[str, float], rows: int, generator: torch.Generator) -> T
     return torch.multinomial(torch.tensor(list(shares.values())), rows, replacement=True, generator=generator)
 
 
-def random_sigma(*shape: int, generator: torch.Generator) -> Tensor:
-    """Logit-normal noise levels in (0, 1)."""
-    return torch.sigmoid(torch.randn(*shape, generator=generator) * SIGMA_SPREAD + SIGMA_MEAN)
+def random_sigma(*shape: int, generator: torch.Generator, mean: float = SIGMA_MEAN) -> Tensor:
+    """Logit-normal noise levels in (0, 1); mean: of their logits."""
+    return torch.sigmoid(torch.randn(*shape, generator=generator) * SIGMA_SPREAD + mean)
 
 
 def wave_sigma(clock: Tensor, place: Tensor, delay: Tensor) -> Tensor:
@@ -138,11 +142,12 @@ def sample_noising(
     generator: torch.Generator,
     given: dict[str, float] | None = None,
     unedited: Tensor | None = None,
+    keyframes: int = 0,
 ) -> tuple[Noising, Tensor]:
     """Noise levels and masks of a batch, and the route [B] by which its given cells reach the network.
 
     given: shares of the masks, by the names in GIVEN, which has the usual ones, and AROUND_EDIT, which takes the mask
-    `unedited` [B, 1, T, H, W]; ValueError for another name, or if that mask is missing.
+    `unedited` [B, 1, T, H, W]; ValueError for another name, or if that mask is missing. keyframes: how many.
     """
     given = GIVEN if given is None else given
     names = (*GIVEN, AROUND_EDIT)
@@ -184,16 +189,19 @@ def sample_noising(
     cells = repeat_cells(sigma.unsqueeze(-1), patch).movedim(-1, 1)[..., :height, :width]
     cells = cells.masked_fill(mask.bool() & clean, 0.0)
     shown = (route != ROUTES.index("clean"))[:, None, None, None, None]
-    return Noising(sigma, audio, cells, mask * shown), route
+    finished = torch.rand(rows, keyframes, generator=generator) < KEYFRAME_GIVEN
+    keyframe_sigma = one.expand(-1, keyframes).masked_fill(finished, 0.0)
+    return Noising(sigma, audio, cells, mask * shown, keyframe_sigma), route
 
 
-def weighted_error(velocity: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
+def weighted_error(velocity: Tensor, target: Tensor, sigma: Tensor, std: float = 1.0) -> Tensor:
     """Squared error in the units of the network's raw output, averaged over what is noisy (sigma > 0).
 
-    The weight s^2 + (1 - s)^2 undoes the preconditioning gain: every noise level then has an error of about the same
-    size. It depends on sigma alone; weights that depend on the data would shift what the flow converges to.
+    The weight (s^2 + (1 - s)^2 std^2) / std^2 undoes the preconditioning gain, for data of that standard deviation:
+    every noise level then has an error of about the same size. It depends on sigma alone; weights that depend on the
+    data would shift what the flow converges to.
     """
-    weight = sigma**2 + (1 - sigma) ** 2
+    weight = (sigma / std) ** 2 + (1 - sigma) ** 2
     noisy = (sigma > 0).float().expand_as(target)
     return ((velocity - target) ** 2 * weight * noisy).sum() / noisy.sum().clamp(min=1)
 
@@ -208,19 +216,24 @@ def flow_matching_loss(
     generator: torch.Generator,
     given: dict[str, float] | None = None,
     unedited: Tensor | None = None,
+    keyframes: Context | None = None,
     **context,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """Losses (video, audio) of one batch of normalised clean latents [B, C, T, H, W] and [B, Ca, L] (eq. 6).
 
+    With keyframes [B, C, K, H', W'], which need a video, and their times in latent frames, theirs comes third.
     video None trains text to audio. given, unedited: see `sample_noising`. context: `video_context`, `audio_context`,
     `cross_modal` of MMDiT.forward. `model` may be wrapped for data-parallel training.
     """
+    if video is None and keyframes is not None:
+        raise ValueError("keyframes are made together with a video: give its latent too")
     network: MMDiT = getattr(model, "module", model)
     rows, latents = audio.shape[0], audio.shape[-1]
     frames, height, width = (
         video.shape[2:] if video is not None else (1, network.config.video_patch, network.config.video_patch)
     )
-    noising, _ = sample_noising(rows, frames, height, width, latents, network, generator, given, unedited)
+    count = 0 if keyframes is None else keyframes[0].shape[2]
+    noising, _ = sample_noising(rows, frames, height, width, latents, network, generator, given, unedited, count)
 
     def to_device(x: Tensor) -> Tensor:
         return x.to(audio.device)
@@ -242,7 +255,13 @@ def flow_matching_loss(
     cells = to_device(noising.cells)
     video_noise = noise_like(video)
     mask = to_device(noising.mask)
-    video_velocity, audio_velocity = model(
+    if keyframes is not None:
+        pictures, times = keyframes
+        keyframe_sigma = to_device(noising.keyframe_sigma)
+        keyframe_cells, keyframe_noise = keyframe_sigma[:, None, :, None, None], noise_like(pictures)
+        noisy = torch.lerp(pictures, keyframe_noise, keyframe_cells)
+        context["keyframes"] = Keyframes(noisy, times, keyframe_sigma * TIMESTEP_SCALE)
+    video_velocity, audio_velocity, *keyframe_velocity = model(
         torch.lerp(video, video_noise, cells),
         noisy_audio,
         to_device(noising.sigma) * TIMESTEP_SCALE,
@@ -253,10 +272,13 @@ def flow_matching_loss(
         mask=mask,
         **context,
     )
-    return (
+    losses = (
         weighted_error(video_velocity, video_noise - video, cells),
         weighted_error(audio_velocity, audio_target, audio_cells),
     )
+    if keyframes is None:
+        return losses
+    return *losses, weighted_error(*keyframe_velocity, keyframe_noise - pictures, keyframe_cells)
 
 
 def latents_of(latent_frames: int, frame_rate: float = 16.0) -> int:

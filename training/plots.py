@@ -37,7 +37,8 @@ def plot_losses(log: Sequence[dict], path: Path) -> None:
     names = sorted({name for entry in log for name in entry} - {"seconds", "step", "rows"})
     for name in names:
         points = [(entry["seconds"] / 60, entry[name]) for entry in log if name in entry]
-        label = f"{name.rstrip('0123456789')}, {name.lstrip('abcdefghijklmnopqrstuvwxyz')} latent frames"
+        frames = name.lstrip("abcdefghijklmnopqrstuvwxyz")
+        label = f"{name.removesuffix(frames)}, {frames} latent frames" if frames else name
         axes.plot(*zip(*points, strict=True), label=label)
     axes.set(xlabel="minutes", ylabel="loss (1 = knows nothing)", yscale="log")
     axes.legend(fontsize="small")

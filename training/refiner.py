@@ -116,15 +116,22 @@ def refined_scenes(rows: int, latent_frames: int, frame_factor: int, scale: int,
 
 
 def source_of(
-    encoder: Encoder, small: Tensor, scale: int, frame_factor: int, window: Window, shown: Tensor, given: Tensor
+    encoder: Encoder,
+    small: Tensor,
+    scale: int,
+    frame_factor: int,
+    window: Window,
+    shown: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """What the Refiner starts from: latents of the small clip [B, C, t, 8, 8], enlarged as a picture, in a window.
 
-    shown [B, 3, F, H, W]: the clip in full size; where `given` (broadcast to [B, 1, F, H, W], bool) it is taken from
-    there.
+    shown: a clip in full size [B, 3, F, H, W], and where it takes the place of the enlarged one, [B, 1, F, H, W] bool.
     """
     large = upsampled(encoder.decode(small), scale, frame_factor).clamp(-1, 1)
-    return encoder.windowed(torch.where(given, shown, large), window)
+    if shown is not None:
+        clip, there = shown
+        large = torch.where(there, clip, large)
+    return encoder.windowed(large, window)
 
 
 def pixels_of(mask: Tensor, window: Window, cells: int, scale: int) -> Tensor:
@@ -176,7 +183,7 @@ class RefinerRun(Run):
         if chooser.random() < KEYFRAMES:
             count = chooser.randint(1, max(1, length // 2 + 1))
             given[:, :, chooser.sample(range(scenes.frames), min(count, scenes.frames))] = True
-        source = source_of(self.encoder, small, scale, factor, window, clip, given)
+        source = source_of(self.encoder, small, scale, factor, window, (clip, given))
         first = int(length > 1 and chooser.random() < LATE)
         source, large, mask = (x[:, :, first:] for x in (source, large, mask))
 
@@ -244,7 +251,7 @@ class Look:
         encoder = Encoder(self.vae, network.video_latent_mean, network.video_latent_std)
         small = encoder(small_of(self.scenes, 2).render())
         truth = self.scenes.render()
-        source = source_of(encoder, small, 2, 2, Window(0, 0, 16), truth, torch.zeros(1, 1, 1, 1, 1, dtype=torch.bool))
+        source = source_of(encoder, small, 2, 2, Window(0, 0, 16))
         prompts = [caption(self.scenes.attributes(i)) for i in range(PREVIEWED)]
         text, pooled = encode_batch(self.tokenizer, self.text_encoder, [*prompts, ""], [{}] * (PREVIEWED + 1))
         noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(SEED))

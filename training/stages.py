@@ -45,12 +45,20 @@ STAGES = (
     # supervised fine-tuning: the paired worlds, with the rest kept in memory
     Stage(
         "worlds",
-        1.00,
+        0.90,
         {0: 0.02, 1: 0.02, 5: 0.84, 9: 0.12},
         {"nothing": 0.16, "patches": 0.06, "references": 0.05, "worlds": 0.73},
     ),
+    # clips jointly with keyframes of more pixels (section 4.5), with the rest kept in memory
+    Stage(
+        "keyframes",
+        1.00,
+        {0: 0.02, 1: 0.02, 5: 0.84, 9: 0.12},
+        {"nothing": 0.12, "patches": 0.05, "references": 0.05, "worlds": 0.46, "keyframes": 0.32},
+    ),
 )
 ROWS = {0: 48, 1: 64, 3: 32, 5: 20, 9: 11}  # of a batch, per rank: about the same time for every length
+KEYFRAME_FRAMES = 6  # the keyframes beside a clip take about as long as so many of its latent frames
 # Shares of the batches of worlds, by layout, and how many worlds of a layout share a batch.
 LAYOUTS = {"clip": 0.53, "clip and picture": 0.09, "first frame and clip": 0.06, "voice": 0.02, "words": 0.30}
 WORLDS_TOGETHER = 5
@@ -61,3 +69,10 @@ OFTEN |= {"paper cut": 2.0, "blocks": 2.0, "tilt": 2.5, "zoom in": 2.0, "pan rig
 OFTEN |= {"background picture": 0.5, "motion": 0.5, "expression": 2.0}
 # What of a world's clip is given by a mask beside its instruction, where it has a clip to edit.
 EDIT_GIVEN = {"nothing": 0.74, "first": 0.05, "prefix": 0.05, "outside a box": 0.04, AROUND_EDIT: 0.12}
+
+
+def rows_of(frames: int, kind: str) -> int:
+    """Rows of a batch of clips of so many latent frames, per rank."""
+    if kind != "keyframes":
+        return ROWS[frames]
+    return ROWS[frames] * frames // (frames + KEYFRAME_FRAMES)

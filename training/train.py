@@ -28,10 +28,11 @@ from training.media import encode_batch
 from training.objective import flow_matching_loss, latents_of
 from training.preview import Preview
 from training.run import Run, RunSettings
-from training.stages import ROWS, STAGES, Stage
+from training.stages import STAGES, Stage, rows_of
 
 TEXT_DROP = 0.1  # rows without a prompt, for classifier-free guidance
 NO_MASKS = {"nothing": 1.0}
+OF_CLIPS = ("worlds", "keyframes")  # a picture alone has neither edits nor keyframes
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Settings(RunSettings):
 
 
 def mini_config(video_channels: int, audio_channels: int, text_dim: int, pooled_dim: int) -> MMDiTConfig:
-    """The network of Mini 0.1: two dual-stream and two single-stream blocks with a convolution stem and head."""
+    """The network of Mini: two dual-stream and two single-stream blocks with a convolution stem and head."""
     return MMDiTConfig(
         video_channels=video_channels,
         audio_channels=audio_channels,
@@ -63,6 +64,7 @@ def mini_config(video_channels: int, audio_channels: int, text_dim: int, pooled_
         head_blocks=2,
         rope_axes=(12, 10, 10),
         preconditioned=True,
+        keyframes=True,
         rope_theta=64.0,  # a short clip needs no slow frequencies
         rope_time_scale=4.0,  # the fastest turns by one radian per pixel frame
         rope_space_scale=3.0,
@@ -105,7 +107,8 @@ class Trainer(Run):
         model = MMDiT(config).init_weights(torch.Generator().manual_seed(settings.seed)).to(settings.device)
         self._take_statistics(model, data)
         if settings.start != Path():
-            model.load_state_dict(read_average(settings.start))
+            # A base that has not learned keyframes yet has no marker; it begins at zero.
+            model.load_state_dict({"keyframe_marker": model.keyframe_marker} | read_average(settings.start))
         super().__init__(model, settings, rank, world)
 
     def _text_widths(self) -> tuple[int, int]:
@@ -132,9 +135,9 @@ class Trainer(Run):
         device, data, stage = self.settings.device, self.clips.tensors, self.stage
         frames = chooser.choices(list(stage.lengths), list(stage.lengths.values()))[0]
         kind = chooser.choices(list(stage.kinds), list(stage.kinds.values()))[0] if frames else "nothing"
-        if frames == 1 and kind == "worlds":
-            kind = "nothing"  # edits are of clips
-        index = torch.randint(len(self.clips), (ROWS[frames],), generator=generator)
+        if frames == 1 and kind in OF_CLIPS:
+            kind = "nothing"
+        index = torch.randint(len(self.clips), (rows_of(frames, kind),), generator=generator)
         sound = latents_of(frames or chooser.choice((5, 9)))
         scenes = self.clips.scenes.select(index, TEMPORAL_SCALE * ((frames or 5) - 1) + 1)
         conditions = self.conditions.make(kind, scenes, chooser, generator)
@@ -155,6 +158,7 @@ class Trainer(Run):
                 video = self.conditions.video_vae.encode(conditions.clip)
             if conditions.sound is not None:
                 audio = self.conditions.audio_vae.encode(conditions.sound)[..., :sound]
+        keyframes = conditions.keyframes
         return {
             "video": self.normalised("video", video) if frames else None,
             "audio": self.normalised("audio", audio),
@@ -165,6 +169,7 @@ class Trainer(Run):
             "cross_modal": chooser.random() >= stage.isolated,
             "given": conditions.given if stage.masks else NO_MASKS,
             "unedited": conditions.unedited,
+            "keyframes": keyframes and (self.normalised("video", keyframes[0]), keyframes[1]),
         }
 
     def normalised(self, stream: str, latent: Tensor) -> Tensor:
@@ -180,11 +185,13 @@ class Trainer(Run):
         self, network: nn.Module, generator: torch.Generator, chooser: random.Random
     ) -> tuple[dict[str, Tensor], int]:
         batch = self.batch(generator, chooser)
-        video, sound = flow_matching_loss(network, **batch, generator=generator)
+        video, sound, *keyframes = flow_matching_loss(network, **batch, generator=generator)
         frames = 0 if batch["video"] is None else batch["video"].shape[2]
         losses = {f"audio{frames}": sound}
         if frames:
             losses[f"video{frames}"] = video
+        if keyframes:
+            losses["keyframes"] = keyframes[0]
         return losses, len(batch["audio"])
 
 

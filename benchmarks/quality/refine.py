@@ -125,9 +125,9 @@ def refined(mini: Mini, scenes: Scenes, way: Way, first: int, seed: int) -> Refi
         kind = torch.full((len(scenes),), list(GIVEN).index("outside a box"))
         mask = given_mask(kind, *large.shape[2:], generator=generator_of_conditions(seed, first))
     given = pixels_of(mask, whole, whole.side, encoder.vae.spatial_scale)
-    source = source_of(encoder, small, way.scale, way.frame_factor, whole, truth, given & False)
+    source = source_of(encoder, small, way.scale, way.frame_factor, whole)
     given[:, :, way.keyframes_of(scenes.frames)] = True
-    start = source_of(encoder, small, way.scale, way.frame_factor, whole, truth, given)
+    start = source_of(encoder, small, way.scale, way.frame_factor, whole, (truth, given))
     prompts = prompts_of(scenes)
     sequence, pooled = mini.read([*prompts, *[""] * len(prompts)])
     count = len(prompts)

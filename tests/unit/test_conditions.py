@@ -1,7 +1,8 @@
-"""Patches, references and paired worlds of a training batch, on the shipped codecs."""
+"""Patches, references, paired worlds and keyframes of a training batch, on the shipped codecs."""
 
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from training.conditions import (
     TAGS,
     VOICE_LATENTS,
     ConditionMaker,
+    Conditions,
     reference_times,
     voice_times,
     zero_padded_patch,
@@ -117,6 +119,40 @@ def test_times_of_references():
     assert -0.2 < times[-1] < 0, "a voice ends where the clip begins"
 
 
+# -- keyframes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", conditions.KEYFRAME_SCALES)
+def test_keyframes_are_frames_of_the_clip_in_more_pixels(maker, scenes, g, monkeypatch, scale):
+    """Each is a latent frame of its own, as a first frame is, and decodes alone to what the clip shows at its time."""
+    monkeypatch.setattr(conditions, "KEYFRAMES", {3: 1.0})
+    monkeypatch.setattr(conditions, "KEYFRAME_SCALES", {scale: 1.0})
+    made = maker.make("keyframes", scenes, random.Random(1), g)
+    latent, times = made.keyframes
+    assert latent.shape == (6, maker.video_vae.channels, 3, 8 * scale, 8 * scale)
+    assert times == sorted(set(times)) and all(0 <= time <= 4 for time in times), "of a clip of 17 frames"
+    video = replace(scenes, scale=scale).render()
+    for alone, time in zip(latent.split(1, dim=2), times, strict=True):
+        truth = video[:, :, [int(4 * time)]]
+        assert torch.equal(alone, maker.video_vae.encode(truth)) and float(4 * time).is_integer()
+        assert (maker.video_vae.decode(alone) - truth).square().mean() < 0.01
+    assert made == Conditions(keyframes=made.keyframes), "nothing else changes"
+
+
+def test_all_ranks_have_keyframes_of_the_same_times_and_size(maker, scenes, g):
+    drawn = set()
+    for seed in range(12):
+        one, other = (
+            maker.make("keyframes", rows, random.Random(seed), g).keyframes
+            for rows in (scenes, sample_scenes(6, frames=17, generator=g))
+        )
+        assert one[1] == other[1] and one[0].shape == other[0].shape and not torch.equal(one[0], other[0])
+        drawn.add((len(one[1]), one[0].shape[-1] // 8))
+    assert {count for count, _ in drawn} == set(conditions.KEYFRAMES)
+    assert {scale for _, scale in drawn} == set(conditions.KEYFRAME_SCALES)
+    assert sum(conditions.KEYFRAMES.values()) == sum(conditions.KEYFRAME_SCALES.values()) == 1
+
+
 # -- paired worlds -----------------------------------------------------------------------------------------------------
 
 
@@ -215,4 +251,5 @@ def test_worlds_of_two_layouts_make_no_batch(scenes, g):
 
 def test_text_alone_needs_no_conditions(maker, scenes, g):
     made = maker.make("nothing", scenes, random.Random(0), g)
+    assert made.keyframes is None
     assert KINDS[0] == "nothing" and not made.video and not made.audio and made.clip is None and made.given is None

@@ -1,5 +1,7 @@
 """Noise levels, masks and the flow-matching loss."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from training import objective
 from training.objective import (
     AROUND_EDIT,
     GIVEN,
+    KEYFRAME_GIVEN,
     ROUTES,
     SOUND_GIVEN,
     given_mask,
@@ -33,6 +36,7 @@ CONFIG = MMDiTConfig(
     single_blocks=0,
     audio_patch=2,
     rope_axes=(4, 6, 6),
+    keyframes=True,
 )
 
 
@@ -153,6 +157,33 @@ def test_edits_have_few_masks(g, model):
     assert (usual.sum(1) == 0).float().mean() < 0.65
 
 
+def test_keyframes_are_as_noisy_as_a_clip_of_one_sigma(g, model):
+    """Of a clip that is given, they are as noisy as the sound; elsewhere they have a level of their own."""
+    noising, _ = sample_noising(4000, 5, 8, 8, 46, model, g, {"nothing": 1.0}, keyframes=3)
+    sigma, clip = noising.keyframe_sigma, noising.sigma[:, :, 0, 0]
+    assert sigma.shape == (4000, 3) and sigma.amax() < 1
+    given = sigma == 0
+    assert abs(float(given.float().mean()) - KEYFRAME_GIVEN) < 0.02
+    own = sigma.amax(1, keepdim=True)
+    assert torch.equal(sigma, own.expand(-1, 3).masked_fill(given, 0))
+    rows = ~given.all(1)
+    foley = (clip == 0).all(1)
+    together = (clip == clip[:, :1]).all(1) & ~foley
+    assert torch.equal((own == clip).all(1)[rows], together[rows]) and 0.4 < together.float().mean() < 0.6
+    assert torch.equal(own[rows & foley], noising.audio_sigma[rows & foley, :1]) and foley.any()
+    apart = rows & ~foley & ~together
+    assert not (own == clip)[apart].any() and own[apart].std() > 0.1
+
+
+def test_keyframes_leave_the_other_noise_as_it_is(model):
+    with_them, without = (
+        sample_noising(64, 5, 8, 8, 46, model, torch.Generator().manual_seed(3), keyframes=count) for count in (2, 0)
+    )
+    assert torch.equal(with_them[1], without[1]) and without[0].keyframe_sigma.shape == (64, 0)
+    for field in fields(without[0])[:-1]:
+        assert torch.equal(getattr(with_them[0], field.name), getattr(without[0], field.name)), field.name
+
+
 def test_a_wave_runs_from_noise_to_data_earlier_frames_first():
     place = torch.arange(4).float()
     start, end = (wave_sigma(torch.tensor([[c]]), place, torch.tensor([[0.5]])) for c in (0.0, 2.5))
@@ -183,6 +214,46 @@ def test_the_target_is_noise_minus_data(g, model, monkeypatch):
 
     losses = objective.flow_matching_loss(Oracle(), video, audio, torch.zeros(4, 1, 4), torch.zeros(4, 4), generator=g)
     assert all(float(loss) < 1e-6 for loss in losses)
+
+
+def test_the_target_of_keyframes_is_noise_minus_data(g):
+    """The network gets them noisy, at their times; those that are given, clean and with timestep 0."""
+    video, audio = torch.randn(64, 2, 3, 4, 4, generator=g), torch.randn(64, 3, 10, generator=g)
+    clean = torch.randn(64, 2, 3, 8, 8, generator=g)
+    seen = []
+
+    class Oracle(torch.nn.Module):
+        config = CONFIG
+
+        def forward(self, noisy, noisy_audio, timestep, text, *, keyframes, **_):
+            seen.append(keyframes)
+            sigma = (keyframes.timestep / 1000)[:, None, :, None, None]
+            velocity = (keyframes.latent - clean) / sigma.clamp(min=1e-6)
+            return torch.zeros_like(noisy), torch.zeros_like(noisy_audio), velocity
+
+    losses = objective.flow_matching_loss(
+        Oracle(), video, audio, torch.zeros(64, 1, 4), torch.zeros(64, 4), keyframes=(clean, [0.25, 1, 2]), generator=g
+    )
+    assert losses[2] < 1e-6 and all(loss > 0.1 for loss in losses[:2])
+    (keyframes,) = seen
+    given = keyframes.timestep == 0
+    assert keyframes.times == [0.25, 1, 2] and 0 < given.float().mean() < 0.4
+    same = (keyframes.latent == clean).all(4).all(3).all(1)
+    assert torch.equal(same, given)
+
+
+def test_the_loss_of_keyframes_reaches_the_network(g, model):
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=g)
+    video, audio = torch.randn(8, 2, 3, 4, 4, generator=g), torch.randn(8, 3, 11, generator=g)
+    text, pooled = torch.randn(8, 2, 4, generator=g), torch.randn(8, 4, generator=g)
+    keyframes = (torch.randn(8, 2, 2, 8, 8, generator=g), [0.5, 2.0])
+    losses = objective.flow_matching_loss(model, video, audio, text, pooled, keyframes=keyframes, generator=g)
+    assert len(losses) == 3 and all(loss.isfinite() and loss > 0 for loss in losses)
+    losses[2].backward()
+    assert float(model.keyframe_marker.grad.abs().max()) > 0
+    with pytest.raises(ValueError, match="give its latent too"):
+        objective.flow_matching_loss(model, None, audio, text, pooled, keyframes=keyframes, generator=g)
 
 
 def test_loss_is_finite_and_reaches_the_network(g, model):

@@ -233,8 +233,7 @@ def test_a_window_is_encoded_as_the_whole_picture_is(encoder, g):
 def test_source_and_truth_lie_on_one_grid(encoder, g):
     scenes, window = refined_scenes(2, 5, 2, 2, "easy", g), Window(4, 0, 8)
     large = encoder.windowed(scenes.render(), window)
-    small, nothing = encoder(small_of(scenes, 2).render()), torch.zeros(1, 1, 1, 1, 1, dtype=torch.bool)
-    source = source_of(encoder, small, 2, 2, window, scenes.render(), nothing)
+    source = source_of(encoder, encoder(small_of(scenes, 2).render()), 2, 2, window)
     assert source.shape == large.shape == (2, large.shape[1], 5, 8, 8)
     near = (source - large).square().mean()
     other = (source.flip(-1) - large).square().mean()
@@ -249,13 +248,13 @@ def test_what_is_given_comes_from_the_large_clip(encoder, g):
     assert given.shape == (1, 1, 9, 128, 128) and given.sum() == mask.sum() * 4 * 64
     assert given[0, 0, 1:5, 48:80, :64].all()
     small = encoder(small_of(scenes, 2).render())
-    source = source_of(encoder, small, 2, 2, window, clip, given)
+    source = source_of(encoder, small, 2, 2, window, (clip, given))
     large = encoder.windowed(clip, window)
     assert torch.allclose(source[:, :, 1, 3:5, :7], large[:, :, 1, 3:5, :7], atol=1e-4)
     assert not torch.allclose(source[:, :, 2], large[:, :, 2], atol=1e-2)
     frame = torch.zeros(1, 1, 9, 1, 1, dtype=torch.bool)
     frame[:, :, 6] = True
-    keyframe = source_of(encoder, small, 2, 2, window, clip, frame)
+    keyframe = source_of(encoder, small, 2, 2, window, (clip, frame))
     assert (keyframe - large)[:, :, 2].square().mean() < (source - large)[:, :, 2].square().mean()
 
 

@@ -1,7 +1,6 @@
 """Video Sparse Attention against dense attention and a plain reference with a mask over tokens, and its benchmark."""
 
 import importlib.util
-import json
 import sys
 from itertools import product
 
@@ -12,8 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import models.sparse_attention as module
-from benchmarks.sparse import grid_of
-from benchmarks.sparse import main as benchmark
 from models.sparse_attention import (
     TokenLayout,
     attention_operations,
@@ -436,34 +433,3 @@ def test_operations_are_those_of_the_matrix_products():
     assert counted.ratio == counted.dense / (counted.fine + counted.coarse)
     everything = attention_operations(ODD, ODD.tiles, heads=2, head_dim=8)
     assert everything.fine == everything.dense
-
-
-# -- benchmark -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("tokens", "grid"), [(4096, (16, 16, 16)), (16384, (16, 32, 32)), (100000, (40, 50, 50))])
-def test_grids_of_the_benchmark(tokens, grid):
-    assert grid_of(tokens) == grid
-
-
-@quiet
-def test_the_benchmark_writes_its_tables(tmp_path, capsys, no_kernel):
-    arguments = ["--tokens", "256", "384", "--sparsity", "0.5", "--heads", "1", "--dim", "8", "--repeats", "1"]
-    benchmark([*arguments, "--backends", "torch", "flex", "kernel", "--out", str(tmp_path)])
-    table = json.loads((tmp_path / "sparse.json").read_text())
-    assert [(row["tokens"], row["tiles"], row["top_k"]) for row in table["rows"]] == [(256, 4, 2), (384, 8, 4)]
-    for row in table["rows"]:
-        assert row["dense_ms"] > 0 and row["ms"]["torch"] > 0 and row["ms"]["flex"] > 0
-        assert "pip install fastvideo-kernel" in row["skipped"]["kernel"]
-        assert row["dense_operations"] / row["sparse_operations"] == pytest.approx(row["operations_ratio"], rel=1e-2)
-    text = (tmp_path / "sparse.md").read_text()
-    assert text.strip() in capsys.readouterr().out and "not installed" in text
-    if importlib.util.find_spec("matplotlib"):
-        assert (tmp_path / "sparse.png").stat().st_size > 1000
-
-
-def test_the_benchmark_skips_what_takes_too_long(tmp_path):
-    benchmark(["--tokens", "256", "512", "--heads", "1", "--dim", "8", "--seconds", "0", "--out", str(tmp_path)])
-    row = json.loads((tmp_path / "sparse.json").read_text())["rows"][-1]
-    assert row["tokens"] == 512 and row["dense_ms"] is None
-    assert "more than --seconds 0" in row["skipped"]["dense"] and "more than --seconds 0" in row["skipped"]["torch"]

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from models.config import MMDiTConfig
 from models.mmdit import MMDiT
@@ -22,6 +23,7 @@ from training.data import cache_path, encode_clips, load_or_encode
 from training.export import SAMPLING_SHIFT, export
 from training.learner import LAST_RATE, learning_rate
 from training.objective import latents_of
+from training.stages import ROWS
 from training.train import Settings, Trainer
 from training.worlds import WORLDS
 
@@ -37,7 +39,7 @@ def cache(tmp_path_factory):
 def steady_clock(monkeypatch):
     """Every step takes one second, so that the learning rate of a step is always the same."""
     monkeypatch.setattr(runs.time, "perf_counter", itertools.count().__next__)
-    monkeypatch.setattr(training, "ROWS", {frames: 2 for frames in training.ROWS})
+    monkeypatch.setattr(training, "rows_of", lambda frames, kind: 2)
 
 
 def trainer(out, cache):
@@ -49,6 +51,10 @@ def run(t, steps):
     for _ in range(steps):
         t.agree_on_clock()
         t.train_step(t.model)
+
+
+def only(monkeypatch, frames, kind):
+    monkeypatch.setattr(training, "STAGES", (training.Stage("only", 1.0, {frames: 1.0}, {kind: 1.0}),))
 
 
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path, cache):
@@ -71,11 +77,12 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, cache):
 def test_every_kind_of_batch_trains(tmp_path, cache, monkeypatch):
     t = trainer(tmp_path / "kinds", cache)
     before = [p.clone() for p in t.model.parameters()]
-    for frames in training.ROWS:
+    for frames in ROWS:
         for kind in KINDS:
-            monkeypatch.setattr(training, "STAGES", (training.Stage("only", 1.0, {frames: 1.0}, {kind: 1.0}),))
+            only(monkeypatch, frames, kind)
             run(t, 1)
-    assert set(t.smooth) == {"audio0", "video1", "audio1", "video3", "audio3", "video5", "audio5", "video9", "audio9"}
+    clips = {f"{stream}{frames}" for stream in ("video", "audio") for frames in (1, 3, 5, 9)}
+    assert set(t.smooth) == {"audio0", "keyframes", *clips}
     assert all(0 < loss < 10 for loss in t.smooth.values())
     assert any(not torch.equal(a, b) for a, b in zip(before, t.model.parameters(), strict=True))
 
@@ -123,29 +130,71 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, cache):
         assert torch.equal(value, second.model.state_dict()[name]), name
     assert second.step == 0
     names = []
-    for second.rows in (1, 40, 60, 100):
+    for second.rows in (1, 40, 60, 86, 90, 100):
         names.append(second.stage.name)
-    assert names == ["joint", "in context", "worlds", "worlds"], "the curriculum goes on where it was"
+    expected = ["joint", "in context", "worlds", "worlds", "keyframes", "keyframes"]
+    assert names == expected, "the curriculum goes on where it was"
+
+
+def started(out, cache, weights):
+    """A run that starts from an exported model of these weights."""
+    save_file(weights, out / "exported.safetensors")
+    settings = Settings(out=out, clips=64, cache=cache, weights=WEIGHTS, start=out / "exported.safetensors")
+    return Trainer(settings, rank=0, world=1)
 
 
 def test_a_run_starts_from_an_exported_model(tmp_path, cache):
-    exported = WEIGHTS / "mini.safetensors"
-    run_of_it = Trainer(Settings(out=tmp_path, clips=64, cache=cache, weights=WEIGHTS, start=exported), rank=0, world=1)
-    weights = load_file(exported)
-    assert weights.keys() == run_of_it.model.state_dict().keys()
-    for name, value in run_of_it.model.state_dict().items():
+    weights = load_file(WEIGHTS / "mini.safetensors")
+    weights["keyframe_marker"] = torch.randn(weights["text_in.bias"].shape)
+    state = started(tmp_path, cache, weights).model.state_dict()
+    assert weights.keys() == state.keys()
+    for name, value in state.items():
         assert torch.equal(value, weights[name].float()), name
+
+
+def test_a_run_starts_from_a_model_that_has_not_learned_keyframes(tmp_path, cache):
+    weights = load_file(WEIGHTS / "mini.safetensors")
+    weights.pop("keyframe_marker", None)
+    model = started(tmp_path, cache, weights).model
+    assert not model.keyframe_marker.any() and torch.equal(model.text_in.bias, weights["text_in.bias"].float())
+    with pytest.raises(RuntimeError, match="Missing key.*text_in.bias"):
+        started(tmp_path, cache, {name: value for name, value in weights.items() if name != "text_in.bias"})
+    with pytest.raises(RuntimeError, match="Unexpected key.*lamp"):
+        started(tmp_path, cache, weights | {"lamp": torch.ones(1)})
+
+
+def test_keyframes_are_learned(tmp_path, cache, monkeypatch):
+    """From the shipped base, on batches with keyframes alone; a seed determines the weights."""
+    only(monkeypatch, 5, "keyframes")
+    monkeypatch.setattr(training, "rows_of", lambda frames, kind: 4)
+    weights = load_file(WEIGHTS / "mini.safetensors")
+    weights.pop("keyframe_marker", None)
+
+    def loss(t):
+        with torch.no_grad():
+            seeds = (torch.Generator().manual_seed(9), random.Random(9))
+            return float(t.losses(t.model, *seeds)[0]["keyframes"])
+
+    t = started(tmp_path, cache, weights)
+    before = loss(t)
+    run(t, 8)
+    assert loss(t) < 0.9 * before and t.model.keyframe_marker.abs().max() > 0
+    assert set(t.smooth) == {"video5", "audio5", "keyframes"} and all(0 < x < 10 for x in t.smooth.values())
+    again = started(tmp_path, cache, weights)
+    run(again, 8)
+    for name, value in t.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
 
 
 def test_a_seed_and_a_budget_in_rows_determine_the_weights_also_of_a_killed_run(tmp_path, cache):
     def settings(name):
-        # Begins with references, ends with the paired worlds.
+        # Begins with references, goes on with the paired worlds.
         return Settings(
             out=tmp_path / name, done=0.5, rows=8, preview_minutes=0, clips=64, cache=cache, weights=WEIGHTS
         )
 
     whole = training.train(settings("whole"), report_every=-1)
-    assert whole.step == 4 and whole.rows == 8 and whole.stage.name == "worlds"
+    assert whole.step == 4 and whole.rows == 8 and whole.stage.name == "keyframes"
     (tmp_path / "killed").mkdir()
     killed = Trainer(settings("killed"), rank=0, world=1)
     run(killed, 2)
