@@ -1,11 +1,10 @@
 """Decoding and encoding clips piece by piece: memory for pixels does not grow with the length, only latents are whole.
 
-A window of latent frames a ... b-1 stands for the pixel frames scale * a ... scale * (b-1), the first of which is alone:
-a causal video VAE takes it for the first of a clip. So a window starts a little before what is wanted of it, and what
-the earlier frames give is dropped.
+A window of latent frames a ... b-1 stands for pixel frames scale * a ... scale * (b-1). The VAE takes the first of them
+for the first of a clip, which is alone. So a window starts a little before what is wanted of it, and what comes from
+there is dropped.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import comfy.model_management
@@ -49,15 +48,14 @@ def encode_frames(
     take are cropped around the middle, as VAE.encode does.
 
     frames: how many there will be, if that is known: a length that is not scale * n + 1 is then refused at the start
-    and not at the end, and there is a progress bar. chunk: latent frames that are encoded at once, as in
+    and not at the end, and progress can be shown. chunk: latent frames that are encoded at once, as in
     `decode_frames`. ValueError for other lengths, for pieces of different sizes, and for a VAE of another kind.
     """
     scale, alone = temporal_scale(vae), _decodes_alone(vae)
     if frames is not None:
         check_length(frames, scale)
     progress = comfy.utils.ProgressBar(frames) if frames else None
-    before = 0 if alone else _reach(vae)[0]
-
+    before, _ = _reach(vae)
     latents: list[Tensor] = []
     tail: list[Tensor] = []  # the frames of the latents before the window
     seen = context = 0  # frames encoded; latents of the tail
@@ -74,13 +72,13 @@ def encode_frames(
         tail = [window[-(scale * (context - 1) + 1) :].clone()] if context else []  # not a view: the window can go
         if progress:
             progress.update(len(group))
-    if frames not in (None, seen) or not latents:
-        raise ValueError(f"the clip has {seen} frames instead of {'1 or more' if frames is None else frames}")
+    if not latents:
+        raise ValueError("the clip has no frames: give 1 or more")
     return torch.cat(latents, 2)
 
 
 def decoded_shape(vae: comfy.sd.VAE, latent: Tensor) -> tuple[int, int, int, int]:
-    """Clips, frames of each, and their height and width in pixels, of what `decode_frames` gives; ValueError as there."""
+    """Clips, frames of each, height and width in pixels of what `decode_frames` gives; ValueError as there."""
     scale = temporal_scale(vae)
     shape = list(latent.shape)
     if latent.is_nested or len(shape) not in (4, 5) or shape[1] != vae.latent_channels or 0 in shape:
@@ -111,8 +109,8 @@ def temporal_scale(vae: comfy.sd.VAE) -> int:
     counts = [vae.upscale_ratio[0](latents) for latents in (1, 2, 3)]
     if counts != [1, scale + 1, 2 * scale + 1]:
         raise ValueError(
-            f"vae makes {', '.join(map(str, counts))} frames of 1, 2, 3 latent frames, not 1, n+1, 2n+1: it cannot work "
-            "piece by piece; use 'VAE Decode' and 'VAE Encode'"
+            f"vae makes {', '.join(map(str, counts))} frames of 1, 2, 3 latent frames, not 1, n+1, 2n+1, and cannot "
+            "work piece by piece: use 'VAE Decode' and 'VAE Encode'"
         )
     return scale
 
@@ -124,6 +122,8 @@ def _decodes_alone(vae: comfy.sd.VAE) -> bool:
 
 def _reach(vae: comfy.sd.VAE) -> tuple[int, int]:
     """Latent frames before and after a window that are decoded with it."""
+    if _decodes_alone(vae):
+        return 0, 0
     return (1, 0) if isinstance(vae, SkyCanvasVideoVAE) else (CONTEXT, CONTEXT)
 
 
@@ -137,7 +137,7 @@ def _chunk(chunk: int | None, scale: int, height: int, width: int) -> int:
 
 def _decode(vae: comfy.sd.VAE, latent: Tensor, chunk: int) -> Iterator[Tensor]:
     scale, alone = temporal_scale(vae), _decodes_alone(vae)
-    before, after = (0, 0) if alone else _reach(vae)
+    before, after = _reach(vae)
     clips, length = latent.shape[0], latent.shape[2]
     progress = comfy.utils.ProgressBar(clips * length)
 
