@@ -96,23 +96,21 @@ class TokenLayers(nn.Module):
         return split_heads(self.coarse_gate(self._modulated(x, m)), self.attention.heads)
 
     def _modulated(self, x: Tensor, m: Modulation) -> Tensor:
-        return self.norm(x) * (1 + m.attention_scale) + m.attention_shift
+        return torch.addcmul(m.attention_shift, self.norm(x), 1 + m.attention_scale)
 
     def add_attention(self, x: Tensor, attended: Tensor, m: Modulation) -> Tensor:
-        return x + m.attention_gate * self.attention_out(attended)
+        return torch.addcmul(x, m.attention_gate, self.attention_out(attended))
 
     def add_mlp(self, x: Tensor, m: Modulation) -> Tensor:
-        hidden = self.mlp_in(self.norm(x) * (1 + m.mlp_scale) + m.mlp_shift)
-        return x + m.mlp_gate * self.mlp_out(F.gelu(hidden, approximate="tanh"))
+        hidden = self.mlp_in(torch.addcmul(m.mlp_shift, self.norm(x), 1 + m.mlp_scale))
+        return torch.addcmul(x, m.mlp_gate, self.mlp_out(F.gelu(hidden, approximate="tanh")))
 
 
-class DualStream(nn.Module):
-    """Media and text tokens have parameters of their own and meet in joint self-attention (eq. 1-3)."""
+class JointAttention(nn.Module):
+    """Media and text tokens of one branch meet in joint self-attention, each kind with its layers (eq. 1-3)."""
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float, *, gated: bool = False, **factory):
-        super().__init__()
-        self.media = TokenLayers(dim, heads, mlp_ratio, gated=gated, **factory)
-        self.text = TokenLayers(dim, heads, mlp_ratio, **factory)
+    media: TokenLayers
+    text: TokenLayers
 
     def attend(self, x: Tensor, text: Tensor, branch: Branch, attention: AttentionKernel) -> tuple[Tensor, Tensor]:
         m, mt = self.media.modulation(branch.modulation), self.text.modulation(branch.text_modulation)
@@ -128,31 +126,29 @@ class DualStream(nn.Module):
         return self.media.add_mlp(x, m), self.text.add_mlp(text, mt)
 
 
-class SingleStream(nn.Module):
-    """Media and text tokens, concatenated, share all parameters (SkyReels-V4 sec. 3.1, the later N layers)."""
+class DualStream(JointAttention):
+    """Media and text tokens have parameters of their own (SkyReels-V4 sec. 3.1, the first M layers)."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, *, gated: bool = False, **factory):
+        super().__init__()
+        self.media = TokenLayers(dim, heads, mlp_ratio, gated=gated, **factory)
+        self.text = TokenLayers(dim, heads, mlp_ratio, **factory)
+
+
+class SingleStream(JointAttention):
+    """Media and text tokens share all parameters (SkyReels-V4 sec. 3.1, the later N layers)."""
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float, *, gated: bool = False, **factory):
         super().__init__()
         self.both = TokenLayers(dim, heads, mlp_ratio, gated=gated, **factory)
 
-    def _modulation(self, x: Tensor, text: Tensor, branch: Branch) -> Modulation:
-        media = branch.modulation.expand(-1, x.shape[1], -1, -1)
-        words = branch.text_modulation.expand(-1, text.shape[1], -1, -1)
-        return self.both.modulation(torch.cat([media, words], dim=1))
+    @property
+    def media(self) -> TokenLayers:  # type: ignore[override]
+        return self.both
 
-    def attend(self, x: Tensor, text: Tensor, branch: Branch, attention: AttentionKernel) -> tuple[Tensor, Tensor]:
-        m = self._modulation(x, text, branch)
-        angles = F.pad(branch.angles, (0, 0, 0, text.shape[1]))  # text is not rotated: angle 0
-        tokens = torch.cat([x, text], dim=1)
-        q, k, v = self.both.project(tokens, m, angles)
-        out = branch.sparse(q, k, v, self.both.gates(tokens, m)) if branch.sparse else attention(q, k, v)
-        x, text = self.both.add_attention(tokens, merge_heads(out), m).split([x.shape[1], text.shape[1]], dim=1)
-        return x, text
-
-    def feed_forward(self, x: Tensor, text: Tensor, branch: Branch) -> tuple[Tensor, Tensor]:
-        tokens = self.both.add_mlp(torch.cat([x, text], dim=1), self._modulation(x, text, branch))
-        x, text = tokens.split([x.shape[1], text.shape[1]], dim=1)
-        return x, text
+    @property
+    def text(self) -> TokenLayers:  # type: ignore[override]
+        return self.both
 
 
 class JointBlock(nn.Module):

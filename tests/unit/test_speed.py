@@ -291,7 +291,8 @@ def test_counts_are_those_of_the_planner(tiny):
     assert row["attention_ratio_of_equal_passes"] == round(direct.attention(1) / refined.attention(1), 2)
 
 
-def test_keyframes_are_made_and_put_into_the_refined_clip(tiny, tmp_path):
+def test_keyframes_are_made_and_put_into_the_refined_clip(tiny, monkeypatch):
+    encode = scheme.Encoder.__call__
     keyframes = ["--model", str(tiny.folder / "keyframes.safetensors"), "--keyframes", "0", "8"]
     (options,) = parse(scheme_options(tiny, *keyframes))
     mini, (refiner, shift) = Mini.load(options.weights, options.model), load_network(options.refiner)
@@ -299,20 +300,15 @@ def test_keyframes_are_made_and_put_into_the_refined_clip(tiny, tmp_path):
     small, sound, pictures = studio.base(1, 1, options.keyframes)
     assert small.shape == (2, 4, 3, 8, 8) and pictures.shape == (2, 4, 2, 16, 16)
     assert sound.shape[2] == -(-9 * 44100 // (1024 * 16))
-    shown = {}
-
-    def watch(*args):
-        shown["with"] = args
-        return source_of(*args)
-
-    source_of = scheme.source_of
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scheme, "source_of", watch)
-        refined = studio.refine(small, pictures)
-    *_, video, given = shown["with"]
-    assert refined.shape == (2, 4, 5, 16, 16) and given[0, 0, :, 0, 0].nonzero().flatten().tolist() == [0, 16]
+    encoded = []
+    monkeypatch.setattr(scheme.Encoder, "__call__", lambda self, video: encoded.append(video) or encode(self, video))
+    refined = studio.refine(small, pictures)
+    assert refined.shape == (2, 4, 5, 16, 16)
+    (video,) = encoded
     still = studio.encoder.decode(pictures[1:, :, 1:])  # alone, as a picture
     torch.testing.assert_close(video[1:, :, 16:], still)
+    plain = scheme.upsampled(studio.encoder.decode(small), 2, 2).clamp(-1, 1)
+    torch.testing.assert_close(video[:, :, 1:16], plain[:, :, 1:16])
     assert studio.base(2, 2)[0].shape == refined.shape, "at once, the base makes what the Refiner makes"
 
 
@@ -410,3 +406,23 @@ def test_a_figure_comes_from_a_process_of_its_own(tiny):
     assert why is None and 1 < mib < 500
     mib, why = memory.alone("base", 33, argparse.Namespace(**vars(options) | {"model": "nowhere.safetensors"}))
     assert mib is None and "nowhere.safetensors" in why
+
+
+# -- shape -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_clip_goes_through_every_step(tmp_path):
+    (options,) = parse(["shape", "--width", "128", "--height", "64", "--scale", "2", "--seconds-long", "0.5"])
+    report = PARTS["shape"].run(options)
+    shapes = [row.get("shape") for row in report.rows]
+    assert shapes[1] == "1x8x3x4x8 + 1x32x25 + 1x8x3x8x16", "small clip, sound, keyframes"
+    assert shapes[2] == shapes[3] == "1x8x5x8x16" and shapes[4] == "128x64 pixels, 17 frames at 32"
+    assert all(row["mib"] > 0 and row["seconds"] >= 0 for row in report.rows)
+    report.write(tmp_path)
+    assert "| decoded into a file, with the sound" in (tmp_path / "speed_shape.md").read_text(encoding="utf-8")
+
+
+def test_sizes_that_do_not_fit_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        parse(["shape", "--height", "1080"])
+    assert "--height 1080 is not a multiple of 64: use 1024 or 1088" in capsys.readouterr().err
