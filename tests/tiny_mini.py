@@ -38,7 +38,7 @@ MODEL_CONFIG = MMDiTConfig(
 
 @dataclass(frozen=True)
 class TinyMini:
-    """Paths of the five files."""
+    """Paths of the six files."""
 
     folder: Path
 
@@ -57,6 +57,11 @@ class TinyMini:
     @property
     def audio_vae(self) -> Path:
         return self.folder / "mini_audio_vae.safetensors"
+
+    @property
+    def keyframes(self) -> Path:
+        """The model, with what one that makes keyframes has beside."""
+        return self.folder / "mini_keyframes.safetensors"
 
     @property
     def refiner(self) -> Path:
@@ -78,7 +83,7 @@ def randomised(module: nn.Module, generator: torch.Generator) -> dict[str, Tenso
 
 
 def write_tiny_mini(folder: Path) -> TinyMini:
-    """Writes all five files to folder, the same ones each time."""
+    """Writes all six files to folder, the same ones each time."""
     generator = torch.Generator().manual_seed(0)
     files = TinyMini(folder)
     video_vae = VideoVAE(VideoVAEConfig(channels=4, encoder_dim=16, encoder_blocks=1, decoder_dim=16, decoder_blocks=1))
@@ -96,8 +101,9 @@ def write_tiny_mini(folder: Path) -> TinyMini:
         sd[f"{stream}_latent_mean"] = torch.randn(width, generator=generator)
         sd[f"{stream}_latent_std"] = 0.5 + torch.rand(width, generator=generator)
     sd["black_latent"] = torch.randn(2, MODEL_CONFIG.video_channels, generator=generator)
-    save_file(sd, files.model, {"sampling_shift": "2.5"})
-
     refiner = randomised(MMDiT(refiner_config(MODEL_CONFIG, sparsity=0.5)), generator)
     save_file(refiner_weights(sd, refiner), files.refiner, {"sampling_shift": "2.0"})
+    save_file(sd, files.model, {"sampling_shift": "2.5"})
+    sd["keyframe_marker"] = torch.randn(MODEL_CONFIG.dim, generator=generator)
+    save_file(sd, files.keyframes, {"sampling_shift": "2.5"})
     return files

@@ -4,12 +4,14 @@ Training and benchmarks use it where ComfyUI is not installed; tests/comfy holds
 """
 
 import math
+from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.mmdit import TIMESTEP_SCALE, MMDiT
+from models.mmdit import TIMESTEP_SCALE, Context, Keyframes, MMDiT
 
 SIGMA_COUNT = 1000  # entries of ComfyUI's table of sigmas
 
@@ -44,31 +46,40 @@ def sample_euler(
     guidance: float = 2.0,
     shift: float = 2.0,
     noise_masks: tuple[Tensor, Tensor] | None = None,
+    keyframes: Context | None = None,
     **conditions,
-) -> tuple[Tensor | None, Tensor | None]:
+) -> tuple[Tensor | None, ...]:
     """Denoises normalised noise `video` [B, C, T, H, W] and `audio` [B, Ca, L] together, or one of them.
 
-    text, unconditional: (sequence [B, Lt, D], pooled [B, D]) of the prompt and of the empty one.
+    text, unconditional: (sequence [B, Lt, D], pooled [B, D]) of the prompt and of the empty one; with guidance 1 the
+    latter is not looked at.
     noise_masks: [B, 1, T, H, W] of `video` and [B, 1, L] of `audio`, 1 = made anew. Where they are 0, `video` and
     `audio` hold clean latents, which stay as they are; tokens of nothing else have timestep 0.
+    keyframes: noise [B, C, K, H', W'] of pictures and their times in latent frames; they come out third.
     conditions: `condition`, `mask`, `video_context`, `audio_context` of MMDiT.forward, given to both passes.
     """
-    sigmas = simple_sigmas(steps, shift)
-    for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
-        timestep = torch.full((len(text[0]),), float(sigma) * TIMESTEP_SCALE)
+    streams: list[Any] = [video, audio, *([] if keyframes is None else [keyframes[0]])]
+
+    def velocities(timestep: Tensor, words: tuple[Tensor, Tensor]) -> list[Any]:
+        return list(model(*streams[:2], timestep, words[0], pooled=words[1], **conditions))
+
+    for level, following in pairwise(simple_sigmas(steps, shift).tolist()):
+        timestep = torch.full((len(text[0]),), level * TIMESTEP_SCALE, device=text[0].device)
+        if keyframes is not None:
+            conditions["keyframes"] = Keyframes(streams[2], keyframes[1] or (), timestep)
         if noise_masks is not None:
             video_tokens, audio_tokens = token_noise(*noise_masks, model)
-            timestep = float(sigma) * TIMESTEP_SCALE * video_tokens
-            conditions["audio_timestep"] = float(sigma) * TIMESTEP_SCALE * audio_tokens
-        with_text = model(video, audio, timestep, text[0], pooled=text[1], **conditions)
-        without = model(video, audio, timestep, unconditional[0], pooled=unconditional[1], **conditions)
-        velocity = [None if w is None else u + guidance * (w - u) for w, u in zip(with_text, without, strict=True)]
+            timestep = level * TIMESTEP_SCALE * video_tokens
+            conditions["audio_timestep"] = level * TIMESTEP_SCALE * audio_tokens
+        made = velocities(timestep, text)
+        if guidance != 1:
+            without = velocities(timestep, unconditional)
+            made = [None if v is None else u + guidance * (v - u) for u, v in zip(without, made, strict=True)]
         if noise_masks is not None:
-            velocity = [None if v is None else v * mask for v, mask in zip(velocity, noise_masks, strict=True)]
-        step = float(following - sigma)
-        video = None if video is None else video + step * velocity[0]
-        audio = None if audio is None else audio + step * velocity[1]
-    return video, audio
+            made[:2] = [None if v is None else v * mask for v, mask in zip(made, noise_masks, strict=False)]
+        moved = zip(streams, made, strict=True)
+        streams = [None if x is None else x + (following - level) * v for x, v in moved]
+    return tuple(streams)
 
 
 @torch.inference_mode()

@@ -131,6 +131,7 @@ METRICS = {
         for shot in ("first", "second")
         for name in ("colour", "shape", "background")
     },
+    "keyframe_away": Metric("distance of the object from its place in the clip (pixels of the clip)", down=True),
     "refined_gain": Metric("picture, above bicubic and blended (dB)", 0.0),
     "sharper": Metric("steepness of edges, nearer to the truth's than bicubic and blended (share)", 0.0),
     "new_gain": Metric("frames that are new, above means of two (dB)", 0.0),

@@ -26,6 +26,7 @@ TITLES = {
     "canvas": "Patches anywhere in space and time",
     "references": "References and voices",
     "masks": "Masks: what is given is kept, the rest is made anew",
+    "keyframes": "A small clip with large keyframes",
     "edits": "Editing: the paired worlds of Table 3",
     "faces": "Faces that speak",
     "layers": "Layers of sound",
@@ -66,6 +67,8 @@ NOTES = {
     "black when it was encoded. Chance: all clips exchanged; of a distance some frames ahead: the object "
     "stays where it was last seen. Ceiling: real clips through the codecs. Appearance and places count the frames that "
     f"are not given. {PROPOSED}",
+    "keyframes": "Three keyframes of twice the size are made together with each clip. The detectors see them as small "
+    f"as the clip. {EXCHANGED} Chance of the distance: keyframes of other clips. {PROPOSED}",
     "edits": "Done: where the edit changes the picture, the clip is nearer to the truth than half way from the clip to "
     "edit; the object is within 3 pixels of its place on average; and the detectors see what was asked for in four "
     "fifths of the frames. An overlay is gone if less than a fifth of its contrast is left. Texture: stripes are seen, "
@@ -119,6 +122,13 @@ PROPOSED_BARS: dict[str, dict[str, float]] = {
         "extension, sound kept/error_4": 6.0,
         "picture kept, sound made/sync_gain": 0.5,
         "sound kept, picture made/sync_gain": 0.25,
+    },
+    "keyframes": {
+        "keyframes/colour": 0.9,
+        "keyframes/background": 0.9,
+        "keyframes/shape": 0.8,
+        "keyframes/one_object": 0.95,
+        "keyframes/keyframe_away": 2.0,
     },
 }
 

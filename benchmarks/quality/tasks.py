@@ -14,6 +14,7 @@ from benchmarks.quality.faces import faces
 from benchmarks.quality.figures import mean
 from benchmarks.quality.given import Given
 from benchmarks.quality.held_out import prompts_of
+from benchmarks.quality.keyframes import keyframes
 from benchmarks.quality.layers import layers
 from benchmarks.quality.masks import masks
 from benchmarks.quality.memory import TrainingClips
@@ -142,7 +143,7 @@ def _continued(setting: Setting, given: int) -> Result:
 
 
 _WITHOUT_NETWORK = (detectors, verdicts, codec)
-_OF_THE_CANVAS = (t2va, wave, t2i, t2a, i2v, extension, continuation, canvas, references, masks)
+_OF_THE_CANVAS = (t2va, wave, t2i, t2a, i2v, extension, continuation, canvas, references, masks, keyframes)
 _OF_THE_WORLDS = (edits, faces, layers, shots)
 _OF_THE_REFINER = (refine,)
 TASKS: dict[str, Callable[[Setting], Result]] = {

@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,11 @@ from benchmarks.speed.clock import Clock, clock_of, machine
 from benchmarks.speed.table import GIGA, Report, number
 from canvas import planner
 from canvas.cost import ModelCost
-from models.mmdit import TEMPORAL_SCALE, TIMESTEP_SCALE, Keyframes, MMDiT
+from models.mmdit import TEMPORAL_SCALE, MMDiT
 from models.refiner import refined_frames, upsampled
 from training.objective import latents_of
 from training.refiner import Encoder
-from training.sampling import simple_sigmas
+from training.sampling import sample_euler
 from training.toybox import FRAME_RATE, FRAME_SIZE, Scenes
 
 SCALE, FRAME_FACTOR = 2, 2  # of the clips that are measured
@@ -116,42 +115,6 @@ def counts(networks: tuple[MMDiT, MMDiT], options: argparse.Namespace) -> list[d
 # -- made ------------------------------------------------------------------------------------------------------------
 
 
-@torch.inference_mode()
-def sample(
-    network: MMDiT,
-    streams: Sequence[Any],
-    words: Text,
-    empty: Text,
-    *,
-    steps: int,
-    guidance: float,
-    shift: float,
-    times: Sequence[float] = (),
-    **conditions,
-) -> list[Tensor]:
-    """As training.sampling.sample_euler, with keyframes as a third stream at `times`, and, as ComfyUI does it, without
-    the pass for the empty prompt where guidance is 1.
-
-    streams: noise of the video, of the sound and of keyframes, Tensor or None; returned without those that are None.
-    """
-
-    def velocities(timestep: Tensor, text: Text) -> list[Any]:
-        video, audio, *pictures = streams
-        if pictures:
-            conditions["keyframes"] = Keyframes(pictures[0], times, timestep)
-        return list(network(video, audio, timestep, text[0], pooled=text[1], **conditions))
-
-    for sigma, following in pairwise(simple_sigmas(steps, shift).tolist()):
-        timestep = torch.full((len(words[0]),), sigma * TIMESTEP_SCALE, device=words[0].device)
-        made = velocities(timestep, words)
-        if guidance != 1:
-            without = velocities(timestep, empty)
-            made = [None if v is None else torch.lerp(u, v, guidance) for u, v in zip(without, made, strict=True)]
-        moved = zip(streams, made, strict=True)
-        streams = [None if x is None else x + (following - sigma) * v for x, v in moved]
-    return [x for x in streams if x is not None]
-
-
 @dataclass
 class Studio:
     """Both networks with their codec, and the prompts [B] of a batch whose first clip has the number `first`."""
@@ -189,17 +152,20 @@ class Studio:
         shapes = [(config.video_channels, latents, side, side), (config.audio_channels, latents_of(latents, fps))]
         if keyframes:
             shapes.append((config.video_channels, len(keyframes), SCALE * cells, SCALE * cells))
-        return sample(
+        video, audio, *pictures = self.noise(*shapes)
+        made = sample_euler(
             self.mini.network,
-            self.noise(*shapes),
+            video,
+            audio,
             self.words,
             self.empty,
             steps=self.options.steps,
             guidance=self.options.guidance,
             shift=self.mini.shift,
-            times=[frame / TEMPORAL_SCALE for frame in keyframes],
+            keyframes=(pictures[0], [frame / TEMPORAL_SCALE for frame in keyframes]) if pictures else None,
             frame_rate=fps,
         )
+        return [latent for latent in made if latent is not None]
 
     def refine(self, small: Tensor, pictures: Tensor | None) -> Tensor:
         """Latents of small clips, and of keyframes -> latents of the refined clips."""
@@ -210,9 +176,10 @@ class Studio:
             at = [FRAME_FACTOR * frame for frame in self.options.keyframes]
             large[:, :, at] = stills.unflatten(0, (len(small), -1)).transpose(1, 2)
         source = encoder(large)
-        (latent,) = sample(
+        latent, _ = sample_euler(
             self.refiner,
-            [self.noise(source.shape[1:])[0], None],
+            self.noise(source.shape[1:])[0],
+            None,
             self.words,
             self.empty,
             steps=self.options.refiner_steps,
@@ -221,6 +188,7 @@ class Studio:
             condition=source,
             mask=torch.zeros_like(source[:, :1]),
         )
+        assert latent is not None
         return latent
 
     # The ways, each to clips [B, 3, F, H, W] in -1..1 of the same size, length and rate.

@@ -26,7 +26,6 @@ from comfy_tools import (
     schedule,
     streams,
 )
-from safetensors.torch import load_file, save_file
 from skycanvas.carriers.skyreels_v4 import load_model
 from skycanvas.carriers.wave import wave_starts
 from skycanvas.nodes.keyframes import SkyCanvasKeyframes
@@ -39,14 +38,8 @@ from models.mmdit import Keyframes
 
 
 @pytest.fixture(scope="module")
-def path(mini, tmp_path_factory):
-    """The tiny Mini with what a checkpoint that makes keyframes has beside."""
-    sd = load_file(mini.model)
-    generator = torch.Generator().manual_seed(8)
-    sd["keyframe_marker"] = torch.randn(len(sd["text_in.bias"]), generator=generator)
-    file = tmp_path_factory.mktemp("keyframes") / "keyframes.safetensors"
-    save_file(sd, file, {"sampling_shift": "2.5"})
-    return file
+def path(mini):
+    return mini.keyframes
 
 
 @pytest.fixture(scope="module")

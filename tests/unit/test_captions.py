@@ -17,8 +17,6 @@ SCENE = {
     "sound": "ping",
 }
 TAGS = {"subject": "@image_1", "background": "@image_2", "motion": "@video_1", "sound": "@audio_0"}
-TAGS = {"subject": "@image_1", "background": "@image_2", "motion": "@video_1", "sound": "@audio_0"}
-TAGS = {"subject": "@image_1", "background": "@image_2", "motion": "@video_1", "sound": "@audio_0"}
 
 
 def random_scene(generator: random.Random, values=ATTRIBUTES) -> dict[str, str]:
@@ -125,94 +123,6 @@ def test_vocabulary_covers_what_later_prompts_need():
     edits = "make remove add change replace turn keep the to into with from star orange cyan purple striped gradient"
     worlds = "delete give transfer transform texture face says talking effect outline nighttime snowy tilted melody la"
     assert set(split_words(f"{tags} {edits} {worlds}")) <= set(words)
-
-
-@pytest.mark.parametrize(
-    ("parts", "text"),
-    [
-        (["subject"], "@image_1 bounces slowly on a navy background <sfx> low ping </sfx>"),
-        (["background"], "a red circle bounces slowly on the background of @image_2 <sfx> low ping </sfx>"),
-        (["motion"], "a red circle moves like @video_1 on a navy background <sfx> low ping </sfx>"),
-        (["sound"], "a red circle bounces slowly on a navy background <sfx> @audio_0 </sfx>"),
-        (list(TAGS), "@image_1 moves like @video_1 on the background of @image_2 <sfx> @audio_0 </sfx>"),
-    ],
-)
-def test_references_take_the_place_of_words(parts, text):
-    assert caption(SCENE, references={part: TAGS[part] for part in parts}) == text
-
-
-def test_references_are_said_without_any_attribute():
-    assert caption({}, references={"sound": "@audio_1"}) == "<sfx> @audio_1 </sfx>"
-    assert caption({}, references={"subject": "@Actor-0"}) == "@Actor-0 bounces"
-    assert caption({}, references={"background": "@image_1"}) == "an object bounces on the background of @image_1"
-
-
-@pytest.mark.parametrize("count", range(1, 5))
-def test_paraphrases_name_every_reference_and_not_what_it_shows(count):
-    tokenizer, generator = Tokenizer(vocabulary()), random.Random(6)
-    for parts in itertools.combinations(TAGS, count):
-        references = {part: TAGS[part] for part in parts}
-        replaced = [name for part in parts for name in REFERENCES[part] if name in SCENE]
-        ways = {way for name in replaced for way in SYNONYMS[name][SCENE[name]]}
-        for _ in range(300):
-            text = caption(SCENE, generator, references)
-            assert all(split_words(text).count(tag) == 1 for tag in references.values()), text
-            assert not ways & set(split_words(text)), text
-            assert tokenizer.unknown_words(text) == [] and len(tokenizer(text)) == 16, text
-
-
-def test_no_references_leave_the_paraphrases_as_they_were():
-    one, other = random.Random(7), random.Random(7)
-    assert [caption(SCENE, one) for _ in range(50)] == [caption(SCENE, other, {}) for _ in range(50)]
-
-
-def test_unknown_part_is_refused():
-    with pytest.raises(ValueError, match="part 'hat' of a scene is not known: use one of subject, background, motion"):
-        caption(SCENE, references={"hat": "@image_1"})
-
-
-@pytest.mark.parametrize(
-    ("parts", "text"),
-    [
-        (["subject"], "@image_1 bounces slowly on a navy background <sfx> low ping </sfx>"),
-        (["background"], "a red circle bounces slowly on the background of @image_2 <sfx> low ping </sfx>"),
-        (["motion"], "a red circle moves like @video_1 on a navy background <sfx> low ping </sfx>"),
-        (["sound"], "a red circle bounces slowly on a navy background <sfx> @audio_0 </sfx>"),
-        (list(TAGS), "@image_1 moves like @video_1 on the background of @image_2 <sfx> @audio_0 </sfx>"),
-    ],
-)
-def test_references_take_the_place_of_words(parts, text):
-    assert caption(SCENE, references={part: TAGS[part] for part in parts}) == text
-
-
-def test_references_are_said_without_any_attribute():
-    assert caption({}, references={"sound": "@audio_1"}) == "<sfx> @audio_1 </sfx>"
-    assert caption({}, references={"subject": "@Actor-0"}) == "@Actor-0 bounces"
-    assert caption({}, references={"background": "@image_1"}) == "an object bounces on the background of @image_1"
-
-
-@pytest.mark.parametrize("count", range(1, 5))
-def test_paraphrases_name_every_reference_and_not_what_it_shows(count):
-    tokenizer, generator = Tokenizer(vocabulary()), random.Random(6)
-    for parts in itertools.combinations(TAGS, count):
-        references = {part: TAGS[part] for part in parts}
-        replaced = [name for part in parts for name in REFERENCES[part] if name in SCENE]
-        ways = {way for name in replaced for way in SYNONYMS[name][SCENE[name]]}
-        for _ in range(300):
-            text = caption(SCENE, generator, references)
-            assert all(split_words(text).count(tag) == 1 for tag in references.values()), text
-            assert not ways & set(split_words(text)), text
-            assert tokenizer.unknown_words(text) == [] and len(tokenizer(text)) == 16, text
-
-
-def test_no_references_leave_the_paraphrases_as_they_were():
-    one, other = random.Random(7), random.Random(7)
-    assert [caption(SCENE, one) for _ in range(50)] == [caption(SCENE, other, {}) for _ in range(50)]
-
-
-def test_unknown_part_is_refused():
-    with pytest.raises(ValueError, match="part 'hat' of a scene is not known: use one of subject, background, motion"):
-        caption(SCENE, references={"hat": "@image_1"})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from models import rope
 from models.config import MMDiTConfig
 from models.mmdit import Keyframes, MMDiT
+from training.sampling import sample_euler, simple_sigmas
 
 sys.path.append(str(Path(__file__).parents[1]))
 from tiny_mini import MODEL_CONFIG  # noqa: E402
@@ -121,3 +123,28 @@ def test_keyframes_that_do_not_fit_are_refused(model, run, g):
             pooled=torch.zeros(1, 8),
             keyframes=some(g),
         )
+
+
+def test_a_sampler_makes_them_with_the_clip(model, g):
+    """Third stream of the plain sampler: the same steps as the others; with guidance 1 one pass a step."""
+    video, audio = torch.randn(2, 3, 5, 8, 6, generator=g), torch.randn(2, 2, 9, generator=g)
+    words, empty = ((torch.randn(2, 6, 8, generator=g), torch.randn(2, 8, generator=g)) for _ in range(2))
+    pictures, times = torch.randn(2, 3, 2, 16, 12, generator=g), [0.0, 2.5]
+    calls = []
+    handle = model.register_forward_pre_hook(lambda *_: calls.append(1))
+    made = sample_euler(model, video, audio, words, empty, steps=2, guidance=1.0, keyframes=(pictures, times))
+    assert len(calls) == 2 and [x.shape for x in made] == [video.shape, audio.shape, pictures.shape]
+    handle.remove()
+    streams = [video, audio, pictures]
+    for sigma, following in pairwise(simple_sigmas(2, 2.0).tolist()):
+        level = torch.full((2,), 1000 * sigma)
+        with torch.no_grad():
+            velocities = model(
+                *streams[:2], level, words[0], pooled=words[1], keyframes=Keyframes(streams[2], times, level)
+            )
+        streams = [x + (following - sigma) * v for x, v in zip(streams, velocities, strict=True)]
+    for ours, theirs in zip(made, streams, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    guided = sample_euler(model, video, audio, words, empty, steps=2, keyframes=(pictures, times))
+    assert not torch.allclose(guided[2], made[2])
+    assert len(sample_euler(model, video, audio, words, empty, steps=1)) == 2

@@ -389,12 +389,13 @@ def test_a_sheet_has_a_strip_for_each_clip(real, scenes):
 def test_the_command_runs_every_task(tiny, tmp_path, capsys):
     arguments = ["--task", "all", "--prompts", "2", "--frames", "9", "--steps", "2"]
     arguments += ["--weights", str(tiny.folder), "--out", str(tmp_path), "--training-cache", str(tmp_path)]
+    arguments += ["--model", str(tiny.keyframes)]
     tables = command.run(command.parse(arguments))
     assert [table["task"] for table in tables.values()] == list(TASKS)
     stored = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))
     assert stored == tables
     settings = stored["t2va 9"]["settings"]
-    assert settings["shift"] == 2.5 and settings["steps"] == 2 and settings["model"] == pipeline.digest(tiny.model)
+    assert settings["shift"] == 2.5 and settings["steps"] == 2 and settings["model"] == pipeline.digest(tiny.keyframes)
     sheets = {f"{task}_{LENGTHS.get(task, 9)}.png" for task in TASKS}
     assert {path.name for path in tmp_path.glob("*.png")} == sheets
     page = (tmp_path / "quality.md").read_text(encoding="utf-8")
@@ -434,7 +435,7 @@ def test_wrong_arguments_are_refused_with_a_remedy(arguments, message, capsys):
 @pytest.fixture
 def weights(tiny, tmp_path) -> Path:
     """The tiny weights, whose video codec says what it was fitted to."""
-    for path in (tiny.model, tiny.video_vae, tiny.audio_vae, tiny.text_encoder):
+    for path in (tiny.model, tiny.video_vae, tiny.audio_vae, tiny.text_encoder, tiny.refiner):
         facts = {"level": "easy", "losses": '{"video": {"t5": 0.25}, "audio": 0.5}', "vocabulary": "[]"}
         save_file(load_file(path), tmp_path / path.name, facts)
     return tmp_path

@@ -24,7 +24,6 @@ from canvas import planner
 from models.config import MMDiTConfig
 from models.mmdit import MMDiT
 from models.refiner import refiner_config
-from training.sampling import sample_euler
 
 sys.path.append(str(Path(__file__).parents[1]))
 from tiny_mini import MODEL_CONFIG, randomised, write_tiny_mini  # noqa: E402
@@ -317,21 +316,6 @@ def test_keyframes_of_a_base_that_makes_none_are_refused(tiny):
         main(scheme_options(tiny, "--keyframes", "0"))
     with pytest.raises(SystemExit, match="must be a base, and --refiner .* a Refiner"):
         main(scheme_options(tiny, "--refiner", str(tiny.model)))
-
-
-def test_sampling_is_that_of_the_other_benchmarks(tiny):
-    network, _ = load_network(tiny.model)
-    generator = torch.Generator().manual_seed(0)
-    video, audio, text = (torch.randn(s, generator=generator) for s in ((1, 4, 2, 4, 4), (1, 6, 5), (2, 3, 32)))
-    words, empty = ((text[i, None], text[i, None, 0]) for i in range(2))
-    theirs = sample_euler(network, video, audio, words, empty, steps=2, guidance=2.0)
-    ours = scheme.sample(network, [video, audio], words, empty, steps=2, guidance=2.0, shift=2.0)
-    for mine, wanted in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine, wanted)
-    calls = []
-    network.register_forward_pre_hook(lambda *_: calls.append(1))
-    scheme.sample(network, [video, audio], words, empty, steps=3, guidance=1.0, shift=2.0)
-    assert len(calls) == 3, "without guidance the empty prompt is not needed"
 
 
 @pytest.fixture(scope="module")
