@@ -134,8 +134,8 @@ def what_it_is(level: Level) -> str:
     return (
         "A network of the full SkyReels-V4 architecture, small enough to train on a CPU and to ship with the code. "
         f"It makes clips of {FRAME_SIZE} x {FRAME_SIZE} pixels at {FRAME_RATE:g} frames per second with mono sound at "
-        f"{SAMPLE_RATE / 1000:g} kHz, from prompts such as `{caption(scene)}`, and single frames of them in a larger size. "
-        "Its Refiner gives clips up to four times the width and height, and twice the frames.\n\n"
+        f"{SAMPLE_RATE / 1000:g} kHz, from prompts such as `{caption(scene)}`, and single frames of them in a larger "
+        "size. Its Refiner gives clips up to four times the width and height, and twice the frames.\n\n"
         f"It knows one world, and nothing of ours: {_list(level.shapes)} in {_list(level.colours)} that bounce "
         f"{_list(level.speeds, 'or')} off the walls of a {_list(level.backgrounds, 'or')} box, with a note for each "
         "bounce. It is there to show, to test and to develop on every machine what the nodes do with models of any "
