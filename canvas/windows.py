@@ -44,7 +44,7 @@ def tiles_of(frames: int, side: int, overlap: int, grid: VideoGrid) -> Tiles:
     """Windows given in frames and pixels; 0 frames, or a side of 0: as long, or as large, as the clip.
 
     frames: 4n+1; side: width and height, overlap: what neighbours share of them, both whole tokens of the grid. In time
-    windows share a quarter. CanvasError names what does not fit.
+    windows share a quarter, one latent frame at least. CanvasError names what does not fit.
     """
     token = grid.spatial * grid.token
     for name, value in (("tile_size", side), ("tile_overlap", overlap)):
@@ -60,4 +60,4 @@ def tiles_of(frames: int, side: int, overlap: int, grid: VideoGrid) -> Tiles:
         )
     time = grid.latent_frames(frames) if frames else WHOLE
     tokens, shared = (side // token, overlap // token) if side else (WHOLE, 0)
-    return Tiles((time, tokens, tokens), (time // 4 if frames else 0, shared, shared))
+    return Tiles((time, tokens, tokens), (min(time - 1, max(1, time // 4)) if frames else 0, shared, shared))

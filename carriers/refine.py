@@ -16,6 +16,8 @@ from ..canvas.pixels import Pixels
 from ..models.refiner import refined_frames, refined_shape, upsampled
 from .streaming import decode_frames, encode_frames
 
+RATE_TOLERANCE = 1e-3  # 24000 / 1001 frames per second are no number that a node's input holds
+
 
 @dataclass(frozen=True)
 class Refinement:
@@ -45,10 +47,10 @@ def check_canvas(canvas: Canvas, refinement: Refinement, width: int, height: int
             f"the canvas is {document.width} x {document.height} pixels, the refined clip {width} x {height}: make a "
             "canvas of that size, and put the source on it in full size"
         )
-    if document.frames != frames or abs(document.fps - fps) > 1e-6:
+    if document.frames != frames or abs(document.fps - fps) > RATE_TOLERANCE * fps:
         raise ValueError(
-            f"the canvas has {document.frames} frames at {document.fps:g} per second, the refined clip {frames} at "
-            f"{fps:g}: make a canvas of that length and rate"
+            f"the canvas has {document.frames} frames at {document.fps:.6g} per second, the refined clip {frames} at "
+            f"{fps:.6g}: make a canvas of that length and rate"
         )
 
 
@@ -74,13 +76,13 @@ def source_of(
 
 
 def enlarged(chunks: Iterable[Tensor], scale: int, frame_factor: int) -> Iterator[Tensor]:
-    """IMAGE chunks [f, H, W, 3] of a clip -> those of the larger clip, see `upsampled`."""
+    """IMAGE chunks [f, H, W, 3] of a clip -> those of the larger clip, of a frame or two; see `upsampled`."""
     last = None
-    for chunk in chunks:
-        clip = chunk if last is None else torch.cat([last, chunk])
+    for frame in (frame for chunk in chunks for frame in chunk.split(1)):  # one by one: they are large
+        clip = frame if last is None else torch.cat([last, frame])
         large = upsampled(clip.movedim(-1, 0)[None], scale, frame_factor)[0].movedim(0, -1).clamp(0, 1)
         yield large if last is None else large[1:]
-        last = chunk[-1:]
+        last = frame
 
 
 def _replaced(chunks: Iterable[Tensor], keyframes: Mapping[int, Tensor]) -> Iterator[Tensor]:

@@ -265,8 +265,8 @@ class SkyReelsV4(comfy.model_base.BaseModel):
         if given.get("skycanvas_condition") is None:
             if self.config.refines:
                 raise ValueError(
-                    "a Refiner needs the clip that it shall refine, and the conditioning has none: give it "
-                    "skycanvas_condition and skycanvas_mask, see models/refiner.py"
+                    "a Refiner needs the clip that it shall refine: put 'Refine Clip' before the sampler, and connect "
+                    "its model, positive, negative and latent"
                 )
             return {}
         condition, mask = (given[f"skycanvas_{name}"].to(given["device"]) for name in ("condition", "mask"))
@@ -293,12 +293,13 @@ class SkyReelsV4(comfy.model_base.BaseModel):
         }
 
     def extra_conds_shapes(self, **given) -> dict[str, list[int]]:
-        """In-context latents, counted as packed latents are: the memory estimate needs them."""
+        """In-context latents, counted as the latent is that is sampled: the memory estimate needs them."""
+        cell = 1 if self.config.audio_channels else self.config.video_channels  # a pack has channels in its length
         counts = {
             stream: sum(entry["latent"].numel() for entry in given.get(f"skycanvas_{stream}_context") or ())
             for stream in ("video", "audio")
         }
-        return {f"{stream}_context": [1, 1, count] for stream, count in counts.items() if count}
+        return {f"{stream}_context": [1, 1, count // cell] for stream, count in counts.items() if count}
 
     # --- masks: what is kept stays clean, and its tokens know that they are
 
@@ -394,7 +395,11 @@ def _remember_shapes(executor, noise, latent, sampler, sigmas, denoise_mask, *sa
     model = guider.model_patcher.model
     conditioning = [cond for conds in guider.conds.values() for cond in conds]
     shapes = checked_shapes(latent_shapes, conditioning, model.config)
-    keyframes = checked_keyframes(shapes, conditioning, guider.model_options) if len(shapes) > 2 else ()
+    keyframes = checked_keyframes(shapes, conditioning) if len(shapes) > 2 else ()
+    wrappers = guider.model_options.get("transformer_options", {}).get("wrappers", {})
+    if len(shapes) != 2 and "easycache" in wrappers.get(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, {}):
+        streams = ", ".join(streams_of(model.config, len(shapes)))
+        raise ValueError(f"EasyCache needs picture and sound, and the latent has {streams}: take LazyCache, or none")
     model.latent_shapes, model.keyframes = shapes, keyframes
     try:
         result = executor(noise, latent, sampler, sigmas, denoise_mask, *sampling, latent_shapes=latent_shapes, **more)
@@ -411,8 +416,8 @@ def checked_shapes(shapes: Shapes, conditioning: list[dict], config: MMDiTConfig
     streams = streams_of(config, len(shapes))
     if streams == ("video",) and len(shapes[0]) != 5 or not config.audio_channels and len(shapes) > 1:
         raise ValueError(
-            "a Refiner makes the picture alone, and the latent is of picture and sound, or of a sound: connect the "
-            "video latent of 'Split SkyCanvas Latent'"
+            "a Refiner makes the picture alone, and the latent is of picture and sound, or of a sound: put 'Refine "
+            "Clip' before the sampler, and connect its model, positive, negative and latent"
         )
     if streams == ("audio",) and len(shapes[0]) != 3:
         raise ValueError(
@@ -435,7 +440,7 @@ def checked_shapes(shapes: Shapes, conditioning: list[dict], config: MMDiTConfig
     return shapes
 
 
-def checked_keyframes(shapes: Shapes, conditioning: list[dict], model_options: dict) -> tuple[int, ...]:
+def checked_keyframes(shapes: Shapes, conditioning: list[dict]) -> tuple[int, ...]:
     """Pixel frames of the keyframes of a latent that is to be sampled; ValueError if the conditioning has others."""
     named = {tuple(cond.get("skycanvas_keyframes", ())) for cond in conditioning}
     if () in named:
@@ -461,12 +466,6 @@ def checked_keyframes(shapes: Shapes, conditioning: list[dict], model_options: d
             f"keyframes {outside} lie outside the clip: its frames are 0 to {last}. Connect all outputs of the same "
             "'Add Keyframes'"
         )
-    wrappers = model_options.get("transformer_options", {}).get("wrappers", {})
-    if "easycache" in wrappers.get(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, {}):
-        raise ValueError(
-            "EasyCache knows picture and sound, and the latent has keyframes too: take LazyCache, or leave out "
-            "'Add Keyframes'"
-        )
     return frames
 
 
@@ -484,7 +483,7 @@ class SkyReelsV4Config(comfy.supported_models_base.BASE):
         self.latent_format = latent_format
         self.sampling_settings = {"shift": shift}
         # Wan's rule is dim / 2222 per latent cell; a packed latent counts every channel of a cell
-        self.memory_usage_factor = config.dim / 2222 / config.video_channels
+        self.memory_usage_factor = config.dim / 2222 / (config.video_channels if config.audio_channels else 1)
 
     def get_model(self, state_dict, prefix="", device=None) -> SkyReelsV4:
         return SkyReelsV4(self, device=device)

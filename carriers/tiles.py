@@ -21,10 +21,11 @@ KEY = "skycanvas_tiles"
 
 def tile(model: comfy.model_patcher.ModelPatcher, tiles: Tiles) -> comfy.model_patcher.ModelPatcher:
     """The model with its passes cut into windows; instead of those that it may have had."""
-    model = model.clone()
-    kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
-    model.remove_wrappers_with_key(kind, KEY)
-    model.add_wrapper_with_key(kind, KEY, _Tiled(tiles))
+    model, tiled = model.clone(), _Tiled(tiles)
+    kinds = comfy.patcher_extension.WrappersMP
+    for kind, wrapper in ((kinds.DIFFUSION_MODEL, tiled), (kinds.PREPARE_SAMPLING, tiled.estimate)):
+        model.remove_wrappers_with_key(kind, KEY)
+        model.add_wrapper_with_key(kind, KEY, wrapper)
     return model
 
 
@@ -82,6 +83,12 @@ class _Tiled:
             )
             velocity[window] += made * (time[:, None, None] * row[:, None] * column)
         return velocity
+
+    def estimate(self, executor, model, noise_shape, conds, *more, **named):
+        """ComfyUI makes room for one window, not for the whole clip."""
+        patch = model.model.config.video_patch
+        largest = [max(part.stop - part.start for part in axis) for axis in slices(self.tiles, noise_shape[2:], patch)]
+        return executor(model, [*noise_shape[:2], *largest], conds, *more, **named)
 
 
 def _tokens(timestep: Tensor, frames: slice, rows: slice, columns: slice, patch: int) -> Tensor:

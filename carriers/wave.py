@@ -123,7 +123,7 @@ class WaveSampler(comfy.samplers.Sampler):
         shapes = model.latent_shapes
         if shapes is None or len(shapes) < 2:
             raise ValueError(
-                "the wave lets the sound follow the picture, but the latent is a sound alone: take another sampler"
+                "the wave lets the sound follow the picture, but the latent has one of them alone: take another sampler"
             )
         if len(sigmas) < 2:
             raise ValueError(f"sigmas has {len(sigmas)} noise levels, which is no step: use 2 or more")

@@ -16,6 +16,7 @@ from safetensors import safe_open
 import nodes
 
 from ..carriers.skyreels_v4 import FRAME_RATE, SkyReelsV4
+from ..models.config import MMDiTConfig
 from ..models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE
 from .loaders import MODEL, mini_file
 
@@ -35,12 +36,23 @@ def channels(model) -> tuple[int, int]:
     if model is None:
         with safe_open(mini_file(MODEL), framework="pt") as file:
             return tuple(file.get_slice(f"{stream}_latent_mean").get_shape()[0] for stream in ("video", "audio"))
+    config = config_of(model)
+    if config.refines:
+        raise ValueError(
+            "the model is a Refiner, which makes no clip by itself: connect it to 'Refine Clip', and here the model "
+            "that makes the clip"
+        )
+    return config.video_channels, config.audio_channels
+
+
+def config_of(model) -> MMDiTConfig:
+    """Sizes of a MODEL of this pack; ValueError if it is of another kind."""
     if not isinstance(model.model, SkyReelsV4):
         raise ValueError(
             f"the model is a {type(model.model).__name__}, which has no joint latent of this kind: connect the MODEL "
             "of 'Load SkyCanvas Mini' or 'Load SkyCanvas Model'"
         )
-    return model.model.config.video_channels, model.model.config.audio_channels
+    return model.model.config
 
 
 def model_input() -> io.Model.Input:

@@ -8,6 +8,7 @@ from ..canvas.grid import AudioGrid
 from ..canvas.planner import FRAME_FACTORS, SCALES, SCHEMES, Clip, Sampling, plan, report
 from ..canvas.windows import tiles_of
 from .cost import Network, network_of
+from .latent import config_of
 from .loaders import MODEL, REFINER
 from .prompt import show
 from .refine import TILE_FRAMES, TILE_OVERLAP, TILE_SIZE
@@ -156,8 +157,8 @@ class SkyCanvasPlan(io.ComfyNode):
         tile_frames=TILE_FRAMES,
         tile_overlap=TILE_OVERLAP,
     ) -> io.NodeOutput:
-        base, second = networks_of(model, refiner)
-        video, audio = grid_of(model)
+        base, second = networks_of(model, refiner if scheme != "direct" else None)
+        video, _ = grid_of(model)
         clip = Clip(width, height, length, frame_rate)
 
         def planned(rates: tuple[float | None, float | None]):
@@ -175,15 +176,18 @@ class SkyCanvasPlan(io.ComfyNode):
 
         planned((None, None))  # what is wrong is said before anything is timed
         shape = (video.latent_frames(length), *video.cells(height, width))
-        rates = base.rate(shape, AudioGrid().latents(clip.seconds)), second.rate(shape, 0)
-        text = f"{report(clip, planned(rates))}\n{TIMES}"
+        refined = None if scheme == "direct" else second.rate(shape, 0)
+        text = f"{report(clip, planned((base.rate(shape, AudioGrid().latents(clip.seconds)), refined)))}\n{TIMES}"
+        if refined is not None and refiner is None and model is not None:
+            text += "\nThe Refiner is Mini's: connect the one that belongs to the model."
         return io.NodeOutput(text, ui=show(cls, text.splitlines()))
 
 
 def networks_of(model, refiner) -> tuple[Network, Network]:
     """The base and the Refiner, Mini's where none is connected. ValueError if they are not what they should be."""
     for one in (model, refiner):
-        grid_of(one)
+        if one is not None:
+            config_of(one)
     base, second = network_of(model, MODEL), network_of(refiner, REFINER)
     if base.config.refines:
         raise ValueError(
@@ -191,7 +195,7 @@ def networks_of(model, refiner) -> tuple[Network, Network]:
         )
     if not second.config.refines:
         raise ValueError("refiner is no Refiner: connect the output refiner of 'Load SkyCanvas Mini'")
-    if second.config.video_patch != base.config.video_patch:
+    if refiner is not None and second.config.video_patch != base.config.video_patch:
         raise ValueError(
             f"refiner has tokens of {second.config.video_patch} x {second.config.video_patch} latent cells, model of "
             f"{base.config.video_patch} x {base.config.video_patch}: connect the Refiner that belongs to the model"

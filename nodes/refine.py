@@ -9,7 +9,7 @@ from ..canvas.compile import Plan, compile_canvas
 from ..canvas.grid import VideoGrid
 from ..canvas.windows import tiles_of
 from ..carriers.refine import Refinement, check_canvas, source_of
-from ..carriers.skyreels_v4 import FRAME_RATE, SkyReelsV4, frame_count, frame_rate_of
+from ..carriers.skyreels_v4 import SkyReelsV4, frame_count, frame_rate_of
 from ..carriers.tiles import tile
 from ..models.refiner import FRAME_FACTORS, SCALES
 from .types import CanvasType, inputs_named
@@ -83,6 +83,16 @@ class SkyCanvasRefine(io.ComfyNode):
                     advanced=True,
                     tooltip="Pixels that neighbouring windows share at least, so that no seam is seen.",
                 ),
+                io.Float.Input(
+                    "frame_rate",
+                    default=0.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Frames per second of the clip, before it is refined. 0 takes that of the latent; 'VAE "
+                    "Encode' sets none.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model"),
@@ -107,10 +117,13 @@ class SkyCanvasRefine(io.ComfyNode):
         tile_size=TILE_SIZE,
         tile_frames=TILE_FRAMES,
         tile_overlap=TILE_OVERLAP,
+        frame_rate=0.0,
     ) -> io.NodeOutput:
         grid = check_refiner(model, vae)
-        video, keyframes, fps = clip_of(samples)
-        fps *= frame_factor
+        video, keyframes, own_rate = clip_of(samples)
+        if not (frame_rate or own_rate):
+            raise ValueError("frame_rate is 0, and the latent has none of its own: set frame_rate")
+        fps = frame_factor * (frame_rate or own_rate)
         if video.shape[1] != vae.latent_channels:
             raise ValueError(f"samples have {video.shape[1]} channels, this vae's have {vae.latent_channels}")
         tiles = tiles_of(tile_frames, tile_size, tile_overlap, grid)
@@ -151,7 +164,7 @@ def check_refiner(model, vae) -> VideoGrid:
 
 
 def clip_of(latent: dict) -> tuple[Tensor, tuple[Tensor, tuple[int, ...]] | None, float]:
-    """Video [B, C, T, h, w] of a LATENT, its keyframes with their frames if it has some, and its frame rate."""
+    """Video [B, C, T, h, w] of a LATENT, its keyframes with their frames if it has some, and its frame rate or 0."""
     samples = latent["samples"]
     streams = samples.unbind() if samples.is_nested else [samples]
     video, rate = streams[0], latent.get("frame_rate")
@@ -162,7 +175,7 @@ def clip_of(latent: dict) -> tuple[Tensor, tuple[Tensor, tuple[int, ...]] | None
         )
     keyframes = (streams[2], tuple(latent["keyframes"])) if len(streams) > 2 else None
     if rate is None:
-        rate = frame_rate_of([stream.shape for stream in streams[:2]]) if len(streams) > 1 else FRAME_RATE
+        rate = frame_rate_of([stream.shape for stream in streams[:2]]) if len(streams) > 1 else 0.0
     return video, keyframes, float(rate)
 
 

@@ -13,7 +13,7 @@ from ..carriers.guidance import DualStreamGuider
 from ..carriers.preview import preview_callback
 from ..carriers.skyreels_v4 import checked_shapes
 from ..carriers.wave import AUDIO_LAG, DELAY, WaveSampler
-from .latent import channels
+from .latent import config_of
 
 GUIDANCE = 2.0  # what Mini likes
 SCHEDULES = ["ordinary", "wave"]
@@ -27,7 +27,7 @@ def check_finite(**values: float) -> None:
 
 def make_guider(model, positive, negative, video_guidance, audio_guidance, cross_modal) -> DualStreamGuider:
     """ValueError if the model is of another kind or a scale is not finite."""
-    channels(model)
+    config_of(model)
     check_finite(video_guidance=video_guidance, audio_guidance=audio_guidance, cross_modal=cross_modal)
     guider = DualStreamGuider(model, video_guidance, audio_guidance, cross_modal)
     guider.set_conds(positive, negative)
@@ -265,7 +265,8 @@ def sample_latent(
     checked_shapes(shapes, [], model.model.config)
     if schedule == "wave" and len(shapes) < 2:
         raise ValueError(
-            "the wave lets the sound follow the picture, but the latent is a sound alone: choose the ordinary schedule"
+            "the wave lets the sound follow the picture, but the latent has one of them alone: choose the ordinary "
+            "schedule"
         )
     sampler = WaveSampler() if schedule == "wave" else comfy.samplers.sampler_object(sampler_name)
     # KSampler's own sigmas: some of its samplers leave out a step

@@ -339,6 +339,8 @@ class Section:
 
     def _check_frames(self, frames: int) -> None:
         left = frames - self.start
+        if not frames:
+            raise ValueError("video has no frame that can be decoded: connect another file")
         if left < 1:
             raise ValueError(f"start_frame is {self.start}, video has {frames} frames: use 0 to {frames - 1}")
         if left < self.length:

@@ -605,9 +605,9 @@ def test_latents_of_another_kind(model, prompts, name):
 
 def test_wave_of_a_sound_alone(model, prompts):
     latent = EmptyLatentAudio.execute(1.0, 1).result[0]
-    refused(model, prompts, latent, "sound alone: choose the ordinary schedule", schedule="wave")
+    refused(model, prompts, latent, "has one of them alone: choose the ordinary", schedule="wave")
     seen = spy(model)
-    with pytest.raises(ValueError, match="sound alone: take another sampler"):
+    with pytest.raises(ValueError, match="has one of them alone: take another sampler"):
         custom_advanced(model, guider(model, prompts), latent, wave())
     assert not seen
 

@@ -441,7 +441,7 @@ def test_what_does_not_fit_is_said_before_sampling(maker, model, prompts):
     wide = {"samples": NestedTensor([*both, keyframes.repeat(1, 2, 1, 1, 1)])}
     with pytest.raises(ValueError, match=r"keyframes latent \[1, 8, 2, 8, 8\] has 8 channels, this model's has 4"):
         ksampler(maker, *conditioned, wide)
-    with pytest.raises(ValueError, match="EasyCache knows picture and sound"):
+    with pytest.raises(ValueError, match="EasyCache needs picture and sound"):
         ksampler(EasyCacheNode.execute(maker, 10.0, 0.1, 0.95, False).result[0], *conditioned, latent)
     assert not seen
 

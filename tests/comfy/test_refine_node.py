@@ -9,6 +9,8 @@ from skycanvas.canvas.document import Box
 from skycanvas.canvas.grid import VideoGrid
 from skycanvas.canvas.windows import Tiles, tiles_of
 from skycanvas.carriers import tiles as carrier_tiles
+from skycanvas.carriers.refine import enlarged
+from skycanvas.carriers.streaming import decode_frames
 from skycanvas.carriers.tiles import ramps, slices, tile
 from skycanvas.nodes.refine import SkyCanvasRefine
 
@@ -78,6 +80,18 @@ def test_a_video_latent_alone_and_batches_are_refined(refine, model):
     assert not torch.equal(both[3]["samples"][0], both[3]["samples"][1])
 
 
+def test_a_rate_may_be_told_and_a_canvas_need_not_have_all_its_digits(refine, small):
+    video = {"samples": small["samples"].unbind()[0]}
+    assert refine(video, frame_rate=12.5)[4] == 25.0
+    ntsc = Canvas.new(2 * SIZE, 2 * SIZE, 2 * FRAMES - 1, 47.952)
+    assert refine({**video, "frame_rate": 24000 / 1001}, canvas=ntsc)[4] == pytest.approx(47.952, abs=1e-3)
+
+
+def test_no_large_piece_of_the_clip_is_in_memory(small, vae):
+    pieces = list(enlarged(decode_frames(vae, small["samples"].unbind()[0]), 3, 2))
+    assert [len(piece) for piece in pieces] == [1, *[2] * (FRAMES - 1)] and pieces[0].shape[1:] == (96, 96, 3)
+
+
 def test_keyframes_take_the_place_of_their_frames(refine, small, vae):
     stills = torch.randn(1, 4, 2, 8, 8, generator=torch.Generator().manual_seed(1))
     samples = {**small, "samples": NestedTensor((*small["samples"].unbind(), stills)), "keyframes": (0, 5)}
@@ -143,7 +157,11 @@ def test_references_stay_and_the_small_clips_own_patches_go(refine, refiner, pro
         (dict(tile_size=32, tile_overlap=32), "tile_overlap is 32: use less than tile_size, 32"),
         (dict(tile_frames=10), r"tile_frames is 10, not 4n\+1: use 9 or 13, or 0"),
         (dict(samples={"samples": torch.zeros(1, 6, 20)}), r"samples \[1, 6, 20\] are no clip"),
-        (dict(samples={"samples": torch.zeros(1, 8, 3, 4, 4)}), "samples have 8 channels, this vae's have 4"),
+        (
+            dict(samples={"samples": torch.zeros(1, 8, 3, 4, 4), "frame_rate": 8.0}),
+            "samples have 8 channels",
+        ),
+        (dict(samples={"samples": torch.zeros(1, 4, 3, 4, 4)}), "frame_rate is 0, and the latent has none of its own"),
     ],
 )
 def test_what_does_not_fit_is_refused(refine, change, message):
@@ -193,9 +211,9 @@ def test_windows_share_what_they_overlap_and_together_weigh_one():
 
 def test_windows_are_whole_tokens():
     tiles = tiles_of(9, 32, 16, VideoGrid())
-    assert tiles == Tiles((3, 2, 2), (0, 1, 1))
+    assert tiles == Tiles((3, 2, 2), (1, 1, 1))
     time, rows, columns = slices(tiles, (7, 8, 9), 2)
-    assert time == [slice(0, 3), slice(2, 5), slice(4, 7)]
+    assert time == [slice(0, 3), slice(2, 5), slice(4, 7)] and tiles_of(1, 0, 0, VideoGrid()).overlap[0] == 0
     assert rows == [slice(0, 4), slice(2, 6), slice(4, 8)] and columns[-1] == slice(6, 9)
     assert all(part.start % 2 == 0 for part in columns)
 
@@ -239,6 +257,22 @@ def test_windows_of_a_network_that_looks_at_nothing_else_leave_no_trace(refiner,
             for result in (refine(tile_size=32, tile_frames=9, tile_overlap=16), refine(tile_size=0, tile_frames=0))
         )
         torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
+
+
+def test_room_is_made_for_one_window(refiner, refine, monkeypatch):
+    asked = []
+    memory = refiner.model.memory_required
+
+    def spy(shape, *more, **named):
+        asked.append(list(shape))
+        return memory(shape, *more, **named)
+
+    monkeypatch.setattr(refiner.model, "memory_required", spy)
+    for tiles, largest in ((dict(tile_size=32, tile_overlap=16, tile_frames=9), [3, 4, 4]), ({}, [5, 8, 8])):
+        result = refine(**tiles)
+        asked.clear()
+        ksampler(*result[:3], result[3], steps=1, cfg=1.0)
+        assert asked[0][2:] == largest
 
 
 def test_windows_replace_those_that_there_were_and_stop_when_asked(refiner, refine, monkeypatch):

@@ -36,7 +36,7 @@ def truth():
 
 def refined(mini, images, *, scale=2, frame_factor=2, steps=2, **more):
     model, prompts, vae = mini
-    latent = nodes.VAEEncode().encode(vae, images)[0]
+    latent = {**nodes.VAEEncode().encode(vae, images)[0], "frame_rate": 16.0}
     *conditioned, latent, fps = SkyCanvasRefine.execute(
         model, *prompts, vae, latent, scale, frame_factor, **more
     ).result
