@@ -1,5 +1,7 @@
 """The Refiner that is shipped, through stock nodes: better than enlarging, exact where told so, without a seam."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from comfy_extras.nodes_video import CreateVideo
@@ -9,14 +11,15 @@ from skycanvas.canvas.document import Box
 from skycanvas.carriers.clip import load_clip
 from skycanvas.carriers.skyreels_v4 import load_model
 from skycanvas.carriers.vae import SkyCanvasVideoVAE, load_vae
+from skycanvas.nodes import loaders
 from skycanvas.nodes.compose import SkyCanvasCompose
 from skycanvas.nodes.example import SkyCanvasExample
-from skycanvas.nodes.loaders import REFINER, TEXT_ENCODER, VIDEO_VAE, mini_file
 from skycanvas.nodes.refine import SkyCanvasRefine
 
 import nodes
 from models.refiner import upsampled
 
+WEIGHTS = Path(loaders.__file__).parents[1] / "models" / "weights"
 PROMPT = "a green square bounces slowly on a maroon background"
 
 
@@ -24,9 +27,9 @@ PROMPT = "a green square bounces slowly on a maroon background"
 def mini():
     """MODEL of the Refiner, the prompts, VAE."""
     with torch.inference_mode():
-        clip = load_clip(mini_file(TEXT_ENCODER))
-        vae = load_vae(SkyCanvasVideoVAE, mini_file(VIDEO_VAE))
-        return load_model(mini_file(REFINER)), [encode(clip, text) for text in (PROMPT, "")], vae
+        clip = load_clip(str(WEIGHTS / loaders.TEXT_ENCODER))
+        vae = load_vae(SkyCanvasVideoVAE, str(WEIGHTS / loaders.VIDEO_VAE))
+        return load_model(str(WEIGHTS / loaders.REFINER)), [encode(clip, text) for text in (PROMPT, "")], vae
 
 
 @pytest.fixture(scope="module")

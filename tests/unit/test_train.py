@@ -164,11 +164,13 @@ def test_a_run_starts_from_a_model_that_has_not_learned_keyframes(tmp_path, cach
 
 
 def test_keyframes_are_learned(tmp_path, cache, monkeypatch):
-    """From the shipped base, on batches with keyframes alone; a seed determines the weights."""
+    """From the shipped base without its last layer, on batches with keyframes; a seed determines the weights."""
     only(monkeypatch, 5, "keyframes")
     monkeypatch.setattr(training, "rows_of", lambda frames, kind: 4)
+    monkeypatch.setattr("training.run.learning_rate", lambda *_: 0.5)  # at once
     weights = load_file(WEIGHTS / "mini.safetensors")
-    weights.pop("keyframe_marker", None)
+    weights.pop("keyframe_marker")
+    weights["video_out.project.weight"].zero_()
 
     def loss(t):
         with torch.no_grad():
@@ -178,7 +180,7 @@ def test_keyframes_are_learned(tmp_path, cache, monkeypatch):
     t = started(tmp_path, cache, weights)
     before = loss(t)
     run(t, 8)
-    assert loss(t) < 0.9 * before and t.model.keyframe_marker.abs().max() > 0
+    assert loss(t) < 0.95 * before and t.model.keyframe_marker.abs().max() > 0
     assert set(t.smooth) == {"video5", "audio5", "keyframes"} and all(0 < x < 10 for x in t.smooth.values())
     again = started(tmp_path, cache, weights)
     run(again, 8)
