@@ -11,7 +11,7 @@ from .cost import Network, network_of
 from .latent import config_of
 from .loaders import MODEL, REFINER
 from .prompt import show
-from .refine import TILE_FRAMES, TILE_OVERLAP, TILE_SIZE
+from .refine import TILE_FRAMES, TILE_OVERLAP, TILE_SIZE, tile_inputs
 from .types import grid_of
 
 TIMES = "Times are estimates: a small network of the same kind was timed on this machine."
@@ -101,36 +101,7 @@ class SkyCanvasPlan(io.ComfyNode):
                 ),
                 io.Model.Input("model", optional=True, tooltip="What makes the clip. Leave open for Mini."),
                 io.Model.Input("refiner", optional=True, tooltip="What refines it. Leave open for Mini's Refiner."),
-                io.Int.Input(
-                    "tile_size",
-                    default=TILE_SIZE,
-                    min=0,
-                    max=16384,
-                    step=16,
-                    optional=True,
-                    advanced=True,
-                    tooltip="As in 'Refine Clip': width and height of the Refiner's windows. 0: the whole picture.",
-                ),
-                io.Int.Input(
-                    "tile_frames",
-                    default=TILE_FRAMES,
-                    min=0,
-                    max=4097,
-                    step=4,
-                    optional=True,
-                    advanced=True,
-                    tooltip="As in 'Refine Clip': frames of the Refiner's windows, 4n+1. 0: the whole length.",
-                ),
-                io.Int.Input(
-                    "tile_overlap",
-                    default=TILE_OVERLAP,
-                    min=0,
-                    max=8192,
-                    step=16,
-                    optional=True,
-                    advanced=True,
-                    tooltip="As in 'Refine Clip': pixels that neighbouring windows share at least.",
-                ),
+                *tile_inputs(),
             ],
             outputs=[io.String.Output(display_name="report")],
             hidden=[io.Hidden.unique_id],

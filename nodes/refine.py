@@ -17,6 +17,43 @@ from .types import CanvasType, inputs_named
 TILE_SIZE, TILE_FRAMES, TILE_OVERLAP = 128, 33, 32  # what Mini's Refiner has seen
 
 
+def tile_inputs() -> list[io.Input]:
+    """Windows in which a Refiner works, for the nodes that make them and that count them."""
+    return [
+        io.Int.Input(
+            "tile_size",
+            default=TILE_SIZE,
+            min=0,
+            max=16384,
+            step=16,
+            optional=True,
+            advanced=True,
+            tooltip="Width and height of the windows in which a large clip is made, in pixels. Larger ones "
+            "need more memory. 0: the whole picture at once.",
+        ),
+        io.Int.Input(
+            "tile_frames",
+            default=TILE_FRAMES,
+            min=0,
+            max=4097,
+            step=4,
+            optional=True,
+            advanced=True,
+            tooltip="Frames of the windows, 4n+1. 0: the whole length at once.",
+        ),
+        io.Int.Input(
+            "tile_overlap",
+            default=TILE_OVERLAP,
+            min=0,
+            max=8192,
+            step=16,
+            optional=True,
+            advanced=True,
+            tooltip="Pixels that neighbouring windows share at least, so that no seam is seen.",
+        ),
+    ]
+
+
 class SkyCanvasRefine(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -52,37 +89,7 @@ class SkyCanvasRefine(io.ComfyNode):
                     tooltip="A canvas of the refined clip's size, length and rate: what lies on it is taken from there "
                     "and not made anew, a single picture is a keyframe. 'Compose Canvas' puts it back exactly.",
                 ),
-                io.Int.Input(
-                    "tile_size",
-                    default=TILE_SIZE,
-                    min=0,
-                    max=16384,
-                    step=16,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Width and height of the windows in which a large clip is made, in pixels. Larger ones "
-                    "need more memory. 0: the whole picture at once.",
-                ),
-                io.Int.Input(
-                    "tile_frames",
-                    default=TILE_FRAMES,
-                    min=0,
-                    max=4097,
-                    step=4,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Frames of the windows, 4n+1. 0: the whole length at once.",
-                ),
-                io.Int.Input(
-                    "tile_overlap",
-                    default=TILE_OVERLAP,
-                    min=0,
-                    max=8192,
-                    step=16,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Pixels that neighbouring windows share at least, so that no seam is seen.",
-                ),
+                *tile_inputs(),
                 io.Float.Input(
                     "frame_rate",
                     default=0.0,
