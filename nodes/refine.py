@@ -15,6 +15,8 @@ from ..models.refiner import FRAME_FACTORS, SCALES
 from .types import CanvasType, inputs_named
 
 TILE_SIZE, TILE_FRAMES, TILE_OVERLAP = 128, 33, 32  # what Mini's Refiner has seen
+# What a prompt says of the small clip's own streams
+SMALL = ("skycanvas_audio_context", "skycanvas_keyframes", "skycanvas_latent_shapes")
 
 
 def tile_inputs() -> list[io.Input]:
@@ -215,6 +217,3 @@ def conditioned(prompt: list, values: dict) -> list:
         references = [entry for entry in entries if entry["times"] and max(entry["times"]) < 0]
         result.append([text, options | ({"skycanvas_video_context": references} if references else {})])
     return result
-
-
-SMALL = ("skycanvas_audio_context", "skycanvas_keyframes", "skycanvas_latent_shapes")

@@ -36,6 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--model", type=Path, help="safetensors or checkpoint; default: mini.safetensors of the weights"
     )
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--refiner-steps", type=int, help="of the task refine; default: the task's own")
     parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--shift", type=float, help="of the noise schedule; default: the checkpoint's")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and noise")
@@ -46,6 +47,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.prompts < 2:
         parser.error(f"--prompts {options.prompts} leaves nothing to exchange for chance: use 2 or more")
+    if options.refiner_steps is not None and options.refiner_steps < 1:
+        parser.error(f"--refiner-steps {options.refiner_steps} is no step: use 1 or more")
     if options.frames < 1 or options.frames % 4 != 1:
         low = max(1, options.frames // 4 * 4 + 1 - 4 * (options.frames % 4 == 0))
         parser.error(f"--frames {options.frames} is not 4n+1: use {low} or {low + 4}")
@@ -79,6 +82,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         codecs=codecs,
         mini=mini,
         refiner=refiner,
+        refiner_steps=options.refiner_steps,
         sampling=sampling,
         training_cache=options.training_cache,
         report=lambda text: print(text, file=sys.stderr, flush=True),

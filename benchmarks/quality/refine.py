@@ -25,7 +25,7 @@ from training.refiner import Encoder, Window, pixels_of, small_of, source_of
 from training.sampling import sample_euler
 from training.toybox import FRAME_SIZE, Scenes
 
-STEPS = 2  # without guidance; more add detail that is not the truth's
+STEPS = 2  # without guidance; more add detail that is not the truth's: compare --refiner-steps 8
 BATCH = 6  # clips refined together
 EDGE = 0.2  # least slope of an edge, from pixel to pixel, of values in -1..1
 LARGE = 12  # clips of sets that are more than twice as large
@@ -89,7 +89,7 @@ def refine(setting: Setting) -> Result:
         comparisons.append(Comparison(f"{name} ({count} clips)", list(COLUMNS.values()), table))
         if name == "2x, 2x frames":
             shown = _first_clip(setting, scenes, way)
-    settings = {"steps": STEPS, "guidance": 1.0}
+    settings = {"steps": setting.refiner_steps or STEPS, "guidance": 1.0}
     return Result(figures, ceiling, None, prompts_of(setting.scenes), comparisons, picture=shown, settings=settings)
 
 
@@ -114,7 +114,7 @@ class Refined:
 
 
 @torch.inference_mode()
-def refined(mini: Mini, scenes: Scenes, way: Way, first: int, seed: int) -> Refined:
+def refined(mini: Mini, scenes: Scenes, way: Way, first: int, seed: int, steps: int = STEPS) -> Refined:
     """Refines scenes; first: the number of the first, which decides its noise."""
     network: MMDiT = mini.network
     encoder = Encoder(mini.codecs.video, network.video_latent_mean, network.video_latent_std)
@@ -138,7 +138,7 @@ def refined(mini: Mini, scenes: Scenes, way: Way, first: int, seed: int) -> Refi
         None,
         (sequence[:count], pooled[:count]),
         (sequence[count:], pooled[count:]),
-        steps=STEPS,
+        steps=steps,
         guidance=1.0,
         shift=mini.shift,
         condition=start,
@@ -168,7 +168,7 @@ def interpolated(latent: Tensor, scale: int, frame_factor: int) -> Tensor:
 
 def _measured(setting: Setting, scenes: Scenes, way: Way, first: int) -> dict[str, dict[str, Array]]:
     """Figures of each clip, for each way to make it."""
-    made = refined(setting.refining, scenes, way, first, setting.sampling.seed)
+    made = refined(setting.refining, scenes, way, first, setting.sampling.seed, setting.refiner_steps or STEPS)
     side = made.given.shape[-1]
     given = pixels_of(made.given, Window(0, 0, side), side, made.truth.shape[-1] // side)
     rows = {
@@ -230,7 +230,14 @@ def away(video: Tensor, scenes: Scenes) -> Array:
 
 def _first_clip(setting: Setting, scenes: Scenes, way: Way) -> Image.Image:
     """The middle of a clip, every frame that is new and those beside it."""
-    made = refined(setting.refining, scenes.select(torch.arange(1), scenes.frames), way, 0, setting.sampling.seed)
+    made = refined(
+        setting.refining,
+        scenes.select(torch.arange(1), scenes.frames),
+        way,
+        0,
+        setting.sampling.seed,
+        setting.refiner_steps or STEPS,
+    )
     rows = {"bicubic, blended": made.blended, "refined": made.refined, "truth": made.truth}
     lines, middle = [], scenes.frames // 2
     for caption, clip in rows.items():

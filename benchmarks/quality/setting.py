@@ -24,6 +24,7 @@ class Setting:
     scenes: Scenes
     sampling: Sampling
     refiner: Mini | None = None
+    refiner_steps: int | None = None
     training_cache: Path | None = None
     report: Callable[[str], None] = lambda text: None
 

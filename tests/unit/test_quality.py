@@ -420,6 +420,7 @@ def test_a_failed_bar_fails_a_strict_run(tiny, tmp_path, capsys, monkeypatch):
         (["--frames", "20"], "--frames 20 is not 4n+1: use 17 or 21"),
         (["--frames", "0"], "--frames 0 is not 4n+1: use 1 or 5"),
         (["--prompts", "1"], "use 2 or more"),
+        (["--refiner-steps", "0"], "--refiner-steps 0 is no step: use 1 or more"),
         (["--model", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
     ],
 )
