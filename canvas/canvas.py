@@ -24,6 +24,7 @@ from .document import (
     CanvasError,
     Document,
     Fit,
+    Key,
     Kind,
     MaskRegion,
     Media,
@@ -69,7 +70,7 @@ class Canvas:
     def __post_init__(self) -> None:
         for name, facts in self.document.media.items():
             if name not in self.media:
-                raise CanvasError(f"media {name} ({facts.file or 'from a wire'}) is not there: load it first")
+                raise CanvasError(f"media {name} (from {facts.origin}) is not there: load it first")
             shape, needed = list(self.media[name].shape), _shape(facts)
             if shape != needed:
                 raise CanvasError(f"media {name} has shape {shape}: the document says {needed}")
@@ -93,10 +94,8 @@ class Canvas:
             for fact in found.facts:
                 value, seen = getattr(said, fact), getattr(found, fact)
                 if value not in (None, seen):
-                    raise CanvasError(
-                        f"media.{name}.{fact} is {value}, but {said.file or 'what is wired in'} has {seen}"
-                    )
-            facts[name] = Media(**{**dict(found), "file": said.file})
+                    raise CanvasError(f"media.{name}.{fact} is {value}, but {said.origin} has {seen}")
+            facts[name] = Media(**{**dict(found), "file": said.file, "input": said.input})
         return cls(document.replace(media=facts), media)
 
     # --- pictures
@@ -119,7 +118,8 @@ class Canvas:
         alpha: opacity [1 or frames, H, W], times the image's own if it has four channels.
         """
         pixels, facts, mask = _opaque("image", image, None, alpha, frames)
-        return self._place(pixels, facts, mask, box, frame=frame, frames=frames, to=to, fit=fit, role=role)
+        placed = {"frame": frame, "frames": frames, "path": _path(frames, to), "fit": fit, "role": role}
+        return self._place(pixels, facts, mask, box, **placed)
 
     def place_clip(
         self,
@@ -145,7 +145,8 @@ class Canvas:
             steps = range(self._rest(frame) if 0 <= start <= MAX_SECONDS else 0)
             frames = bisect_left(steps, len(pixels), key=lambda i: facts.frame_at(i / self.document.fps + start))
             frames = max(frames, 1)  # if nothing is left, the document says why not
-        return self._place(pixels, facts, mask, box, frame=frame, frames=frames, to=to, fit=fit, role=role, start=start)
+        placed = {"frame": frame, "frames": frames, "path": _path(frames, to), "fit": fit, "role": role}
+        return self._place(pixels, facts, mask, box, **placed, start=start)
 
     def _place(self, pixels: Tensor, facts: Media, mask: Tensor | None, box: Box | None, **placed: Any) -> "Canvas":
         media = {"media": (pixels, facts)} | ({} if mask is None else {"alpha": (mask, _facts("mask", mask))})
@@ -181,22 +182,36 @@ class Canvas:
     ) -> "Canvas":
         """Makes the pixels in a box again, or keeps them. frames: None is up to the end of the canvas."""
         frames = self._rest(frame) if frames is None else frames
-        return self._with("regions", BoxRegion, action=action, box=box, to=to, frame=frame, frames=frames)
+        moving = {"box": box, "path": _path(frames, to), "frame": frame, "frames": frames}
+        return self._with("regions", BoxRegion, id=self._free_id("region"), action=action, **moving)
 
-    def region_mask(self, action: Action, mask: Tensor, *, frame: int = 0, frames: int | None = None) -> "Canvas":
-        """Makes the pixels under a mask [T, H, W] again, or keeps them; H and W are the canvas'.
+    def region_mask(
+        self,
+        action: Action,
+        mask: Tensor,
+        *,
+        frame: int = 0,
+        frames: int | None = None,
+        box: Box | None = None,
+        to: Box | None = None,
+    ) -> "Canvas":
+        """Makes the pixels under a mask [T, H, W] again, or keeps them.
 
-        frames: None is as many as the mask has; a mask of one frame then holds up to the end of the canvas.
+        frames: None is as many as the mask has; a mask of one frame then holds up to the end of the canvas. box: where
+        it lies, H high and W wide; None is the whole canvas. to: where it has moved to at the last frame.
         """
         mask = _mask(mask, "mask")
         if frames is None:
             frames = self._rest(frame) if len(mask) == 1 else len(mask)
         media = {"media": (mask, _facts("mask", mask))}
-        return self._with("regions", MaskRegion, media, action=action, frame=frame, frames=frames)
+        box = box or Box(x=0, y=0, width=self.document.width, height=self.document.height)
+        placed = {"frame": frame, "frames": frames, "box": box, "path": _path(frames, to)}
+        return self._with("regions", MaskRegion, media, id=self._free_id("region"), action=action, **placed)
 
     def region_sound(self, action: Action, time: float, duration: float) -> "Canvas":
         """Makes a span of sound again, or keeps it; both in seconds."""
-        return self._with("regions", SpanRegion, action=action, time=time, duration=duration)
+        span = {"time": time, "duration": duration}
+        return self._with("regions", SpanRegion, id=self._free_id("region"), action=action, **span)
 
     # --- references
 
@@ -243,13 +258,23 @@ class Canvas:
         return max(self.document.frames - frame, 1)
 
     def _free_id(self, kind: str) -> str:
-        taken = {item.id for items in (self.document.placements, self.document.sounds) for item in items}
+        d = self.document
+        taken = {item.id for items in (d.placements, d.sounds, d.regions) for item in items}
         return next(name for i in range(1, len(taken) + 2) if (name := f"{kind}_{i}") not in taken)
 
     def _free_tag(self, kind: str) -> str:
         taken = {reference.tag.lower() for reference in self.document.references}
         numbers = range(FIRST_TAG[kind], FIRST_TAG[kind] + len(taken) + 1)
         return next(tag for i in numbers if (tag := f"{TAG_OF_KIND[kind]}{i}") not in taken)
+
+
+def _path(frames: int, to: Box | None) -> tuple[Key, ...]:
+    """The path of a box that has moved there at the last of its frames."""
+    if to is None:
+        return ()
+    if frames == 1:
+        raise CanvasError("to is given, but frames is 1: a box that moves needs 2 or more")
+    return (Key(at=frames - 1, box=to),) if isinstance(frames, int) and frames > 1 else ()  # else `frames` is refused
 
 
 # --- media

@@ -21,11 +21,14 @@ Edges = tuple[int, int, int, int]  # top, left, bottom, right, in pixels; the la
 
 
 class Area(NamedTuple):
-    """A region on one frame, by its index in the document. mask_frame: which of its mask, None for a box."""
+    """A region on one frame, by its index in the document.
+
+    part: which frame of its mask, and the row and column of it that lie at top and left; None for a box.
+    """
 
     region: int
     generate: bool
-    mask_frame: int | None
+    part: tuple[int, int, int] | None
     top: int
     left: int
     bottom: int
@@ -123,17 +126,16 @@ class Surveyor:
         for index, region in enumerate(self.document.regions):
             if not isinstance(region, BoxRegion | MaskRegion) or not 0 <= frame - region.frame < region.frames:
                 continue
-            mask_frame = None
-            if isinstance(region, BoxRegion):
-                box = region.box_at(frame)
-                edges = (max(box.y, 0), max(box.x, 0), box.y + box.height, box.x + box.width)
-            else:
+            box, mask_frame = region.box_at(frame), None
+            top, left, bottom, right = 0, 0, box.height, box.width
+            if isinstance(region, MaskRegion):
                 mask_frame = min(frame - region.frame, len(self.layers.canvas.media[region.media]) - 1)
-                edges = self._box_of(region.media, mask_frame)
-            top, left, bottom, right = edges
-            bottom, right = min(bottom, self.document.height), min(right, self.document.width)
+                top, left, bottom, right = self._box_of(region.media, mask_frame)
+            top, bottom = max(box.y + top, 0), min(box.y + bottom, self.document.height)
+            left, right = max(box.x + left, 0), min(box.x + right, self.document.width)
             if top < bottom and left < right:
-                yield Area(index, region.action == "generate", mask_frame, top, left, bottom, right)
+                part = None if mask_frame is None else (mask_frame, top - box.y, left - box.x)
+                yield Area(index, region.action == "generate", part, top, left, bottom, right)
 
     def _box_of(self, media: str, frame: int) -> Edges:
         """Edges of the part of a mask that is not 0: top, left, bottom, right."""
@@ -144,10 +146,11 @@ class Surveyor:
     def mask(self, area: Area) -> Tensor | None:
         """A region's mask within its edges, None for a box."""
         region = self.document.regions[area.region]
-        if not isinstance(region, MaskRegion):
+        if not isinstance(region, MaskRegion) or area.part is None:
             return None
-        mask = self.layers.canvas.media[region.media][area.mask_frame or 0]
-        return mask[area.top : area.bottom, area.left : area.right]
+        frame, row, column = area.part
+        mask = self.layers.canvas.media[region.media][frame]
+        return mask[row : row + area.bottom - area.top, column : column + area.right - area.left]
 
     def survey(self, scene: Scene) -> Coverage:
         """Paints the opaque part of all layers in order, then applies the regions in order."""

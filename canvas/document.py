@@ -9,9 +9,10 @@ import hashlib
 import json
 import math
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from itertools import count, islice, pairwise
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
@@ -20,19 +21,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from .errors import CanvasError, in_words, listed, shown
 
 FORMAT: Final = "skycanvas"
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_JSON = 4 * 2**20  # bytes
 MAX_PLACEMENTS = 1000  # also of sounds and of regions
 MAX_REFERENCES = 64
 MAX_SIDE = 16384  # pixels
 MAX_FRAMES = 100_000
 MAX_SECONDS = 1_000_000
+Migrations = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
 TAG = r"@[A-Za-z]\w*(-\w+)*"
 TAG_OF_KIND = {"image": "@image_", "clip": "@video_", "sound": "@audio_"}
-
-# {n: function from the JSON object of version n to that of version n + 1}
-Migrations = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
-MIGRATIONS: Migrations = {}
 
 
 # --- values
@@ -105,7 +103,8 @@ class Media(Model):
     """Facts of one image, clip, sound or mask. Those that concern its kind are known, or `file` says where to look.
 
     file: name in ComfyUI's input folder; None for what arrives through a wire.
-    channels: of the source; more than two are mixed down to two before anything else.
+    channels: of the source; more than two are mixed down to two before anything else. input: name of the node's input
+    that it comes through, where the document is drawn in the editor; facts may then be open as well.
     """
 
     kind: Kind
@@ -117,6 +116,12 @@ class Media(Model):
     sample_rate: Count | None = None
     channels: Count | None = None
     file: File | None = None
+    input: Name | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words."""
+        return self.file or self.input or "a wire"
 
     @property
     def facts(self) -> tuple[str, ...]:
@@ -148,64 +153,84 @@ class Media(Model):
 
     @model_validator(mode="after")
     def _check(self) -> "Media":
+        if self.file is not None and self.input is not None:
+            raise CanvasError(f"input is {shown(self.input)}, and file {shown(self.file)}: give one of them")
         for field in type(self).model_fields:
             known = getattr(self, field) is not None
-            if field in self.facts and not known and self.file is None:
-                raise CanvasError(f"{field} is missing: it may be left open only where a file is named")
-            if known and field not in (*self.facts, "kind", "file"):
+            if field in self.facts and not known and self.file is None and self.input is None:
+                raise CanvasError(f"{field} is missing: it may be left open only where a file or an input is named")
+            if known and field not in (*self.facts, "kind", "file", "input"):
                 raise CanvasError(f"{field} is {shown(getattr(self, field))}: leave it out, of kind {self.kind}")
         return self
 
 
+class Key(Model):
+    """Where a moving box is, `at` frames after its first."""
+
+    at: Annotated[int, Field(strict=True, ge=1, lt=MAX_FRAMES)]
+    box: Box
+
+
 class Moving(Model):
-    """A box on `frames` frames from `frame` on. With `to` it moves there, linearly, and arrives at its last frame."""
+    """A box on `frames` frames from `frame` on. It moves from one key of its path to the next, and stays at the last."""
 
     frame: Frame
     frames: Frames
     box: Box
-    to: Box | None = None
+    path: Annotated[tuple[Key, ...], Field(max_length=MAX_PLACEMENTS)] = ()
 
     def box_at(self, frame: int) -> Box:
-        """The box at that frame of the canvas; its four edges are rounded (half up) to whole pixels."""
-        steps, step = self.frames - 1, frame - self.frame
-        if self.to is None or self.to == self.box:
-            return self.box
+        """The box at that frame of the canvas. Between keys its edges move linearly, rounded (half up) to pixels."""
+        step = frame - self.frame
+        after = bisect_right(self.path, step, key=lambda key: key.at)
+        begin, a = (self.path[after - 1].at, self.path[after - 1].box) if after else (0, self.box)
+        if after == len(self.path) or (b := self.path[after].box) == a:
+            return a
+        steps, step = self.path[after].at - begin, step - begin
 
         def edge(first: int, last: int) -> int:
             return (2 * (first * steps + (last - first) * step) + steps) // (2 * steps)
 
-        a, b = self.box, self.to
         left, top = edge(a.x, b.x), edge(a.y, b.y)
         right, bottom = edge(a.x + a.width, b.x + b.width), edge(a.y + a.height, b.y + b.height)
         return Box(x=left, y=top, width=right - left, height=bottom - top)
 
     def touches(self, width: int, height: int) -> bool:
         """Whether any of it, at any time, lies in a frame of that size."""
-        first, last = self.box, self.to or self.box
-        if first.touches(width, height) or last.touches(width, height):
+        boxes = [self.box, *(key.box for key in self.path)]
+        if any(box.touches(width, height) for box in boxes):
             return True
-        # It may fly through. Every edge moves one way only, so each of these holds up to a frame or from a frame on.
-        begin, end = 0, self.frames
-        steps = range(self.frames)
+        steps = [0, *(key.at for key in self.path)]
+        return any(self._flies_through(range(a, b + 1), width, height) for a, b in pairwise(steps))
+
+    def _flies_through(self, steps: range, width: int, height: int) -> bool:
+        """Whether it touches the frame on one of these steps, from one key to the next, which lie outside."""
+        # Every edge moves one way only, so each of these holds up to a step or from a step on.
         inside: tuple[Callable[[Box], bool], ...] = (
             lambda box: box.x < width,
             lambda box: box.x + box.width > 0,
             lambda box: box.y < height,
             lambda box: box.y + box.height > 0,
         )
+        begin, end = 0, len(steps)
+        first, last = (self.box_at(self.frame + step) for step in (steps[0], steps[-1]))
         for test in inside:
             if test(last):
-                begin = max(begin, bisect_left(steps, True, key=lambda i: test(self.box_at(self.frame + i))))
+                begin = max(begin, bisect_left(steps, True, key=lambda step: test(self.box_at(self.frame + step))))
             elif test(first):
-                end = min(end, bisect_left(steps, True, key=lambda i: not test(self.box_at(self.frame + i))))
+                end = min(end, bisect_left(steps, True, key=lambda step: not test(self.box_at(self.frame + step))))
             else:
                 return False
         return begin < end
 
     @model_validator(mode="after")
-    def _check_motion(self) -> "Moving":
-        if self.to is not None and self.frames == 1:
-            raise CanvasError("to is given, but frames is 1: a box that moves needs 2 or more")
+    def _check_path(self) -> "Moving":
+        before = 0
+        for i, key in enumerate(self.path):
+            if not before < key.at < self.frames:
+                between = f"{before + 1} to {self.frames - 1}" if before + 1 < self.frames else "fewer keys"
+                raise CanvasError(f"path[{i}].at is {key.at}, of {self.frames} frames: use {between}")
+            before = key.at
         return self
 
 
@@ -239,23 +264,34 @@ class BoxRegion(Moving):
     """Pixels in a box that are made again or kept."""
 
     kind: Literal["box"] = "box"
+    id: Name
     action: Action
 
 
-class MaskRegion(Model):
-    """Pixels under a mask of the canvas' size; a mask of one frame holds for all of the region's frames."""
+class MaskRegion(Moving):
+    """Pixels under a mask, which lies in a box of its own size; one frame of it holds for all of the region's."""
 
     kind: Literal["mask"] = "mask"
+    id: Name
     action: Action
     media: Name
-    frame: Frame
-    frames: Frames
+
+    @model_validator(mode="after")
+    def _check_size(self) -> "MaskRegion":
+        for i, key in enumerate(self.path):
+            if (key.box.width, key.box.height) != (self.box.width, self.box.height):
+                raise CanvasError(
+                    f"path[{i}].box is {key.box.width}x{key.box.height}, the mask is {self.box.width}x"
+                    f"{self.box.height}: a mask moves, but keeps its size"
+                )
+        return self
 
 
 class SpanRegion(Model):
     """Seconds of sound that are made again or kept."""
 
     kind: Literal["span"] = "span"
+    id: Name
     action: Action
     time: Time
     duration: Duration
@@ -282,7 +318,7 @@ class Document(Model):
     """
 
     format: Literal["skycanvas"] = FORMAT
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     width: Side
     height: Side
     frames: Frames
@@ -305,8 +341,8 @@ class Document(Model):
         return self.media[placement.media].frame_at((frame - placement.frame) / self.fps + placement.start)
 
     @classmethod
-    def parse(cls, text: str, migrations: Migrations = MIGRATIONS) -> "Document":
-        """Reads the JSON of this version or of one that `migrations` lead from; CanvasError for anything else."""
+    def parse(cls, text: str, migrations: Migrations | None = None) -> "Document":
+        """Reads the JSON of this version or of one that `migrations` (MIGRATIONS) lead from, else CanvasError."""
         size = len(text) if len(text) > MAX_JSON else len(text.encode("utf-8", "surrogatepass"))
         if size > MAX_JSON:
             raise CanvasError(f"the canvas has {size} bytes: use at most {MAX_JSON}, and keep media in files")
@@ -317,7 +353,7 @@ class Document(Model):
             raise CanvasError(f"the canvas is no JSON: {error.msg} at {place}") from None
         except RecursionError:
             raise CanvasError("the canvas is nested too deeply: a canvas needs 5 levels") from None
-        return cls(**migrate(data, migrations))
+        return cls(**migrate(data, MIGRATIONS if migrations is None else migrations))
 
     def json(self) -> str:  # type: ignore[override]  # the one of pydantic 1 has gone
         """Canonical text: keys sorted, no spaces, numbers as JavaScript writes them (RFC 8785)."""
@@ -336,7 +372,7 @@ class Document(Model):
 
     @model_validator(mode="after")
     def _check(self) -> "Document":
-        _unique("id", [("placements", self.placements), ("sounds", self.sounds)])
+        _unique("id", [("placements", self.placements), ("sounds", self.sounds), ("regions", self.regions)])
         _unique("tag", [("references", self.references)])
         for i, placement in enumerate(self.placements):
             self._check_placement(f"placements[{i}]", placement)
@@ -383,11 +419,10 @@ class Document(Model):
             self._check_time(path, region)
             return
         self._check_frames(path, region)
-        if isinstance(region, BoxRegion):
-            self._check_box(path, region)
-        else:
+        self._check_box(path, region)
+        if isinstance(region, MaskRegion):
             mask = self._media(f"{path}.media", region.media, "mask")
-            _check_mask(f"{path}.media", mask, self.width, self.height, region.frames)
+            _check_mask(f"{path}.media", mask, region.box.width, region.box.height, region.frames)
 
     def _check_reference(self, path: str, reference: Reference) -> None:
         media = self._media(f"{path}.media", reference.media, *TAG_OF_KIND)
@@ -408,7 +443,7 @@ class Document(Model):
             raise CanvasError(f"{path} is {shown(name)}, of kind {media.kind}: use one of kind {listed(kinds)}")
         return media
 
-    def _check_frames(self, path: str, item: Moving | MaskRegion) -> None:
+    def _check_frames(self, path: str, item: Moving) -> None:
         if item.frame >= self.frames:
             raise CanvasError(
                 f"{path}.frame is {item.frame}, outside the canvas of {self.frames} frames: use 0 to {self.frames - 1}"
@@ -424,7 +459,7 @@ class Document(Model):
             box = item.box
             raise CanvasError(
                 f"{path}.box is {box.width}x{box.height} at ({box.x}, {box.y})"
-                f"{'' if item.to is None else ', and where it moves to'}, wholly outside the frame of "
+                f"{', and so is its path' if item.path else ''}, wholly outside the frame of "
                 f"{self.width}x{self.height}: let it overlap the frame"
             )
 
@@ -433,6 +468,38 @@ class Document(Model):
             raise CanvasError(
                 f"{path}.time is {item.time:g}, outside the canvas of {self.seconds:g} s: use less than that"
             )
+
+
+def _with_paths(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 to 2: `to`, where a box is at its last frame, becomes a path; regions get ids, masks boxes."""
+
+    def moved(item: Any) -> Any:
+        if not isinstance(item, dict) or "to" not in item:
+            return item
+        to, frames = item["to"], item.get("frames")
+        path = [] if to is None else [{"at": frames - 1 if type(frames) is int else 1, "box": to}]
+        return {**{field: value for field, value in item.items() if field != "to"}, "path": path}
+
+    def named(i: int, region: Any) -> Any:
+        if not isinstance(region, dict):
+            return region
+        whole = {"x": 0, "y": 0, "width": data.get("width"), "height": data.get("height")}
+        return {**moved(region), "id": names[i], **({"box": whole} if region.get("kind") == "mask" else {})}
+
+    lists = {field: data[field] for field in ("placements", "sounds", "regions") if isinstance(data.get(field), list)}
+    taken = {item.get("id") for items in lists.values() for item in items if isinstance(item, dict)}
+    free = (name for i in count(1) if (name := f"region_{i}") not in taken)
+    names = list(islice(free, len(lists.get("regions", ()))))
+    result = dict(data)
+    if "placements" in lists:
+        result["placements"] = [moved(placement) for placement in lists["placements"]]
+    if "regions" in lists:
+        result["regions"] = [named(i, region) for i, region in enumerate(lists["regions"])]
+    return result
+
+
+# {n: function from the JSON object of version n to that of version n + 1}
+MIGRATIONS: Migrations = {1: _with_paths}
 
 
 def migrate(data: Any, migrations: Migrations) -> dict[str, Any]:

@@ -74,8 +74,14 @@ def regioned(draw, canvas: Canvas) -> Canvas:
         return canvas.region_box(action, box, frame=frame, frames=frames)
     mask = torch.zeros(draw(st.sampled_from([1, frames])), document.height, document.width)
     box = draw(boxes(document.width, document.height))
+    seed, length = draw(st.integers(0, 2**31)), len(mask)
+    if draw(st.booleans()):  # a mask of its own size, which may move
+        x, y = draw(st.integers(1 - box.width, document.width - 1)), draw(st.integers(1 - box.height, 15))
+        to = Box(x=x, y=y, width=box.width, height=box.height) if frames > 1 and draw(st.booleans()) else None
+        small = opacity(seed, length, box.height, box.width)
+        return canvas.region_mask(action, small, frame=frame, frames=frames, box=box, to=to)
     rows, columns = slice(max(box.y, 0), box.y + box.height), slice(max(box.x, 0), box.x + box.width)
-    mask[:, rows, columns] = opacity(draw(st.integers(0, 2**31)), *mask[:, rows, columns].shape)
+    mask[:, rows, columns] = opacity(seed, *mask[:, rows, columns].shape)
     return canvas.region_mask(action, mask, frame=frame, frames=frames)
 
 
@@ -144,12 +150,13 @@ def plain_frame(canvas: Canvas, frame: int) -> tuple[Tensor, Tensor]:
         if isinstance(region, SpanRegion) or not 0 <= frame - region.frame < region.frames:
             continue
         chosen = torch.zeros(size)
+        box = region.box_at(frame)
+        place = slice(MARGIN + box.y, MARGIN + box.y + box.height), slice(MARGIN + box.x, MARGIN + box.x + box.width)
         if isinstance(region, BoxRegion):
-            box = region.box_at(frame)
-            chosen[MARGIN + box.y : MARGIN + box.y + box.height, MARGIN + box.x : MARGIN + box.x + box.width] = 1
+            chosen[place] = 1
         elif isinstance(region, MaskRegion):
             mask = canvas.media[region.media]
-            chosen[inner] = mask[frame - region.frame if len(mask) > 1 else 0]
+            chosen[place] = mask[frame - region.frame if len(mask) > 1 else 0]
         chosen = chosen[inner]
         again = again | (chosen > 0) if region.action == "generate" else again & (chosen < 1)
     return colours, owner.masked_fill(again, -1)

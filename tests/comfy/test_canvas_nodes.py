@@ -65,7 +65,7 @@ def test_new_canvas():
 def test_size_of_a_picture(canvas, size, box):
     x, y, width, height = box
     placed = put(SkyCanvasPlaceImage, canvas=canvas, image=noise(1, 10, 20, 3), **size).document.placements[0]
-    assert placed.box == Box(x=x, y=y, width=width, height=height) and placed.to is None
+    assert placed.box == Box(x=x, y=y, width=width, height=height) and placed.path == ()
     assert (placed.frame, placed.frames, placed.fit, placed.role) == (0, 1, "cover", "keep")
 
 

@@ -19,6 +19,7 @@ from canvas.document import (
     Box,
     CanvasError,
     Document,
+    Key,
     Media,
     Moving,
     Placement,
@@ -68,7 +69,9 @@ def test_bad_document(vector):
 
 @pytest.mark.parametrize("vector", vectors("migration"))
 def test_migration(vector):
-    migrations = {int(version): renaming(names) for version, names in vector["rename"].items()}
+    migrations = MIGRATIONS
+    if "rename" in vector:
+        migrations = {int(version): renaming(names) for version, names in vector["rename"].items()}
     if "error" in vector:
         with pytest.raises(CanvasError) as error:
             Document.parse(text(vector["input"]), migrations)
@@ -211,12 +214,13 @@ def documents(draw) -> Document:
         mask: Media(kind="mask", width=width, height=height, frames=1),
         file: Media(kind="clip", file=draw(NAMES.filter(lambda name: not set(name) & set("/\\:.")))),
     }
-    ids = iter(draw(st.lists(NAMES, min_size=6, max_size=6, unique=True)))
+    ids = iter(draw(st.lists(NAMES, min_size=10, max_size=10, unique=True)))
 
     def moving() -> dict:
         span = draw(spans(frames))
-        to = draw(st.none() | boxes(width, height)) if span["frames"] > 1 else None
-        return {**span, "box": draw(boxes(width, height)), "to": to}
+        steps = draw(st.sets(st.integers(1, span["frames"] - 1), max_size=4)) if span["frames"] > 1 else ()
+        path = [{"at": step, "box": draw(boxes(width, height))} for step in sorted(steps)]
+        return {**span, "box": draw(boxes(width, height)), "path": path}
 
     def placement() -> dict:
         look = {
@@ -231,10 +235,10 @@ def documents(draw) -> Document:
         if kind == "box":
             more = moving()
         elif kind == "mask":
-            more = {"media": mask, **draw(spans(frames))}
+            more = {"media": mask, **draw(spans(frames)), "box": {"x": 0, "y": 0, "width": width, "height": height}}
         else:
             more = {"time": draw(st.floats(0, frames / 16, exclude_max=True)), "duration": draw(st.floats(1e-9, 1e6))}
-        return {"kind": kind, "action": action, **more}
+        return {"kind": kind, "id": next(ids), "action": action, **more}
 
     start = draw(SECONDS)
     time = draw(st.floats(0, frames / 16, exclude_max=True))
@@ -297,7 +301,7 @@ def test_any_difference_changes_the_digest(document, data):
 @SETTINGS
 @given(st.floats(0, 999_999) | st.floats(0, 1e-3))
 def test_numbers_are_written_as_javascript_writes_them(number):
-    region = {"kind": "span", "action": "keep", "time": number, "duration": 1}
+    region = {"kind": "span", "id": "a", "action": "keep", "time": number, "duration": 1}
     written = Document(width=1, height=1, frames=100_000, fps=0.1, regions=[region]).json()
     written = written.partition('"time":')[2].partition("}")[0]
     assert Decimal(written) == Decimal(repr(number))  # the shortest digits that mean this number
@@ -348,11 +352,15 @@ def test_any_text_is_a_canvas_error(text):
 ANY_BOX = st.builds(
     Box, x=st.integers(-60, 60), y=st.integers(-60, 60), width=st.integers(1, 40), height=st.integers(1, 40)
 )
-MOVING = st.builds(Moving, frame=st.integers(0, 5), frames=st.integers(2, 12), box=ANY_BOX, to=ANY_BOX)
+PATHS = st.dictionaries(st.integers(1, 11), ANY_BOX, min_size=1, max_size=4).map(
+    lambda boxes: tuple(Key(at=at, box=boxes[at]) for at in sorted(boxes))
+)
+MOVING = st.builds(Moving, frame=st.integers(0, 5), frames=st.just(12), box=ANY_BOX, path=PATHS)
 
 
 def test_box_at_moves_linearly_and_rounds_half_up():
-    move = Moving(frame=3, frames=5, box=Box(x=-2, y=0, width=4, height=4), to=Box(x=0, y=8, width=8, height=2))
+    box, to = Box(x=-2, y=0, width=4, height=4), Box(x=0, y=8, width=8, height=2)
+    move = Moving(frame=3, frames=5, box=box, path=(Key(at=4, box=to),))
     assert [tuple(dict(move.box_at(frame)).values()) for frame in range(3, 8)] == [
         (-2, 0, 4, 4),
         (-1, 2, 5, 4),  # edges -1.5, 2, 3.5, 5.5
@@ -364,11 +372,12 @@ def test_box_at_moves_linearly_and_rounds_half_up():
 
 @SETTINGS
 @given(MOVING)
-def test_a_moving_box_arrives_and_never_vanishes(move):
+def test_a_moving_box_passes_its_keys_and_never_vanishes(move):
     assert move.box_at(move.frame) == move.box
-    assert move.box_at(move.frame + move.frames - 1) == move.to
-    for frame in range(move.frame, move.frame + move.frames):
-        assert 1 <= move.box_at(frame).width <= max(move.box.width, move.to.width)
+    assert all(move.box_at(move.frame + key.at) == key.box for key in move.path)
+    assert move.box_at(move.frame + move.frames - 1) == move.path[-1].box
+    widest = max(move.box.width, *(key.box.width for key in move.path))
+    assert all(1 <= move.box_at(frame).width <= widest for frame in range(move.frame, move.frame + move.frames))
 
 
 @SETTINGS
@@ -380,8 +389,9 @@ def test_touches_is_whether_any_frame_touches(move, width, height):
 
 def test_1000_boxes_that_fly_through_are_checked_at_once():
     far = Box(x=-MAX_SIDE, y=0, width=8, height=8)
-    to = Box(x=MAX_SIDE, y=0, width=8, height=8)
-    items = [Placement(id=str(i), media="pic", frame=0, frames=100_000, box=far, to=to) for i in range(MAX_PLACEMENTS)]
+    path = (Key(at=99_999, box=Box(x=MAX_SIDE, y=0, width=8, height=8)),)
+    moving = {"media": "pic", "frame": 0, "frames": 100_000, "box": far, "path": path}
+    items = [Placement(id=str(i), **moving) for i in range(MAX_PLACEMENTS)]
     media = {"pic": Media(kind="image", width=8, height=8)}
     start = perf_counter()
     Document(width=64, height=48, frames=100_000, fps=24, media=media, placements=items)

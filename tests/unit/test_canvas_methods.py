@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canvas.canvas import GAINS, SPEAKERS, Canvas, content_id
-from canvas.document import Box, CanvasError, Document, Media
+from canvas.document import Box, CanvasError, Document, Key, Media
 
 BOX = Box(x=4, y=2, width=16, height=12)
 IMAGE = torch.rand(1, 12, 16, 3, generator=torch.manual_seed(0))
@@ -49,7 +49,8 @@ def test_image_takes_all_that_is_said(canvas):
     to = Box(x=0, y=0, width=64, height=48)
     placed = canvas.place_image(IMAGE, frame=3, frames=5, box=BOX, to=to, fit="cover", role="guide", alpha=ALPHA)
     (placement,) = placed.document.placements
-    assert (placement.frame, placement.frames, placement.box, placement.to) == (3, 5, BOX, to)
+    assert (placement.frame, placement.frames, placement.box) == (3, 5, BOX)
+    assert placement.path == (Key(at=4, box=to),)
     assert (placement.fit, placement.role) == ("cover", "guide")
     assert torch.equal(placed.media[placement.alpha], ALPHA)
     assert placed.document.media[placement.alpha] == Media(kind="mask", width=16, height=12, frames=1)
