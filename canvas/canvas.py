@@ -182,7 +182,7 @@ class Canvas:
     ) -> "Canvas":
         """Makes the pixels in a box again, or keeps them. frames: None is up to the end of the canvas."""
         frames = self._rest(frame) if frames is None else frames
-        moving = {"box": box, "path": _path(frames, to), "frame": frame, "frames": frames}
+        moving: dict[str, Any] = {"box": box, "path": _path(frames, to), "frame": frame, "frames": frames}
         return self._with("regions", BoxRegion, id=self._free_id("region"), action=action, **moving)
 
     def region_mask(
@@ -205,12 +205,12 @@ class Canvas:
             frames = self._rest(frame) if len(mask) == 1 else len(mask)
         media = {"media": (mask, _facts("mask", mask))}
         box = box or Box(x=0, y=0, width=self.document.width, height=self.document.height)
-        placed = {"frame": frame, "frames": frames, "box": box, "path": _path(frames, to)}
+        placed: dict[str, Any] = {"frame": frame, "frames": frames, "box": box, "path": _path(frames, to)}
         return self._with("regions", MaskRegion, media, id=self._free_id("region"), action=action, **placed)
 
     def region_sound(self, action: Action, time: float, duration: float) -> "Canvas":
         """Makes a span of sound again, or keeps it; both in seconds."""
-        span = {"time": time, "duration": duration}
+        span: dict[str, Any] = {"time": time, "duration": duration}
         return self._with("regions", SpanRegion, id=self._free_id("region"), action=action, **span)
 
     # --- references

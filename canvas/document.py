@@ -172,7 +172,7 @@ class Key(Model):
 
 
 class Moving(Model):
-    """A box on `frames` frames from `frame` on. It moves from one key of its path to the next, and stays at the last."""
+    """A box on `frames` frames from `frame` on. It moves from key to key of its path, and stays at the last."""
 
     frame: Frame
     frames: Frames

@@ -1,13 +1,14 @@
 """Fits Mini's two codecs to the toybox and saves them: minutes on a CPU.
 
     python -m training.codecs --out models/weights [--seconds 450] [--level easy] [--only video]
-    python -m training.codecs --only video --start models/weights/mini_video_vae.safetensors --seconds 600
+    python -m training.codecs --only video --start models/weights/mini_video_vae.safetensors --seconds 600 [--decoder]
     python -m training.codecs --audio-table
 
 The video codec's linear skeleton is a principal component analysis; its convolutions are then trained for `--seconds`
 of wall time. With --start a codec goes on from another one and learns the paired worlds too, while the latents of
-ordinary clips stay what they were, so that a network trained on them need not learn anew. The audio codec is a
-principal component analysis and needs no training.
+ordinary clips stay what they were, so that a network trained on them need not learn anew. With --decoder only its
+decoder goes on, and larger and smoother clips are among those that it learns: all latents stay what they are. The
+audio codec is a principal component analysis and needs no training.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import math
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,7 +29,7 @@ from torch import Tensor, nn
 
 from models.audio_vae import AudioVAE, AudioVAEConfig, mdct_filters, save_audio_vae
 from models.video_vae import VideoVAE, VideoVAEConfig, load_video_vae, save_video_vae
-from training.toybox import FRAME_RATE, HOP, SAMPLE_RATE, Scenes, sample_scenes
+from training.toybox import FRAME_RATE, FRAME_SIZE, HOP, SAMPLE_RATE, Scenes, sample_scenes
 from training.worlds import WORLDS
 
 HELD_OUT_SEED = 987_654_321  # never used for fitting
@@ -37,6 +39,8 @@ ONSET_FRAME = 256  # samples: 5.8 ms, the grid of `onset_times`
 ONSET_TOLERANCE = 0.025  # seconds
 STAY = 4.0  # weight of the latents of ordinary clips staying what they were, where a codec goes on from another one
 BATCH, FRAMES = 20, 9
+LARGE_SCALES = (1, 2, 3, 4, 4)  # of the clips that a decoder learns to make large
+LARGE_RATES = (FRAME_RATE, 2 * FRAME_RATE)
 FIRST_FRAME_SHARE = 0.25  # of the loss: the first frame has a latent of its own, and a picture of its own to make
 
 
@@ -120,6 +124,24 @@ def world_clips(count: int, level: str, generator: torch.Generator, words: rando
     return torch.cat(clips)[:count]
 
 
+def large_clips(count: int, level: str, generator: torch.Generator, words: random.Random, frames: int) -> Tensor:
+    """Windows of clips up to four times as large, at one or two times the frame rate. [count, 3, F, 64, 64]"""
+    clips: list[Tensor] = []
+    for _ in range(2):
+        scale, fps = words.choice(LARGE_SCALES), words.choice(LARGE_RATES)
+        scenes = sample_scenes(-(-count // 2), frames=frames, fps=fps, level=level, generator=generator)
+        video = replace(scenes, scale=scale).render()
+        # Where a window lies is drawn about the object: what is around it is easy.
+        centre = scale * scenes.positions()[:, frames // 2]
+        room = scenes.side * scale - scenes.side
+        spread = scenes.side * torch.rand(centre.shape, generator=generator)
+        corners = (centre - spread).long().clamp(0, room).tolist()
+        clips += [
+            clip[..., y : y + FRAME_SIZE, x : x + FRAME_SIZE] for clip, (x, y) in zip(video, corners, strict=True)
+        ]
+    return torch.stack(clips[:count])
+
+
 @torch.no_grad()
 def measure_video(vae: VideoVAE, video: Tensor) -> dict[str, float]:
     """PSNR in dB of the first frame and of the rest, clean and with latent noise of 0.1, and the latents' scale."""
@@ -136,11 +158,12 @@ def measure_video(vae: VideoVAE, video: Tensor) -> dict[str, float]:
 
 
 def fit_video(
-    level: str, seconds: float, seed: int, device: str, start: Path | None = None
+    level: str, seconds: float, seed: int, device: str, start: Path | None = None, decoder: bool = False
 ) -> tuple[VideoVAE, dict[str, float]]:
     """Fits a VideoVAE to a level of the toybox: a skeleton, then `seconds` of training with a cosine schedule.
 
-    start: a codec to go on from instead, with half of the clips from the paired worlds.
+    start: a codec to go on from instead, with half of the clips from the paired worlds. decoder: the encoder stays as
+    it is, and a third of the clips are large ones.
     """
     torch.manual_seed(seed)
     generator, words = torch.Generator().manual_seed(seed), random.Random(seed)
@@ -150,36 +173,42 @@ def fit_video(
     else:
         before, peak = load_video_vae(start).to(device), 1.2e-3
         vae = copy.deepcopy(before).requires_grad_(True).train()
-        for skeleton in (vae.encode_first.project, vae.encode_rest.project):
-            skeleton.requires_grad_(False)
+        encoders = (vae.encode_first, vae.encode_rest)
+        for kept in encoders if decoder else [encoder.project for encoder in encoders]:
+            kept.requires_grad_(False)
     vae.to(device)
     held_out = held_out_scenes(64, level, device).render()
-    held_out_worlds = world_clips(64, level, torch.Generator().manual_seed(HELD_OUT_SEED), random.Random(0), 17)
+    unseen = torch.Generator().manual_seed(HELD_OUT_SEED)
+    held_out_worlds = world_clips(64, level, unseen, random.Random(0), 17)
+    held_out_large = torch.cat([large_clips(8, level, unseen, random.Random(seed), 17) for seed in range(8)])
 
     def measured() -> dict[str, float]:
         figures = measure_video(vae, held_out)
         if before is not None:
             worlds = measure_video(vae, held_out_worlds.to(device))
-            figures |= {f"worlds_{name}": worlds[name] for name in ("psnr_first", "psnr_rest")}
+            large = measure_video(vae, held_out_large.to(device))
+            for name in ("psnr_first", "psnr_rest"):
+                figures |= {f"worlds_{name}": worlds[name], f"large_{name}": large[name]}
             with torch.no_grad():
                 figures["latents_moved"] = float((vae.encode(held_out) - before.encode(held_out)).std())
         return figures
 
     report("at first", measured())
+    makers = (world_clips, large_clips) if decoder else (world_clips,)
     weights = [p for p in vae.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, betas=(0.9, 0.99), weight_decay=1e-4)
     began, steps = time.monotonic(), 0
     for progress in until(seconds):
         for group in optimizer.param_groups:
             group["lr"] = peak * min(1, (steps + 1) / 40) * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-5
-        ordinary = BATCH if before is None else BATCH // 2
+        ordinary = BATCH if before is None else BATCH // 3 if decoder else BATCH // 2
         video = sample_scenes(ordinary, frames=FRAMES, level=level, generator=generator, device=device).render()
         kept = None
         if before is not None:
             with torch.no_grad():
-                kept = before.encode(video)
-            worlds = world_clips(BATCH - ordinary, level, generator, words, FRAMES)
-            video = torch.cat([video, worlds.to(device)])
+                kept = None if decoder else before.encode(video)
+            others = [make(ordinary, level, generator, words, FRAMES) for make in makers]
+            video = torch.cat([video, *(clips.to(device) for clips in others)])
         loss = video_losses(vae, video, generator, kept)
         optimizer.zero_grad()
         loss.backward()
@@ -291,9 +320,12 @@ def main() -> None:
     parser.add_argument("--audio-table", action="store_true", help="only measure audio codecs of 8 to 48 channels")
     parser.add_argument("--only", choices=("video", "audio"), help="fit one of the two")
     parser.add_argument("--start", type=Path, help="video codec to go on from, with the paired worlds")
+    parser.add_argument("--decoder", action="store_true", help="the decoder alone goes on, and learns large clips")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
+    if args.decoder and args.start is None:
+        parser.error("--decoder goes on from a codec: name it with --start")
     if args.audio_table:
         for channels in (8, 12, 16, 20, 24, 32, 40, 48):
             fit_audio(args.level, channels, args.seed)
@@ -307,12 +339,14 @@ def main() -> None:
         save_audio_vae(path, audio_vae, **facts(figures), sample_rate=str(SAMPLE_RATE), **origin)
         print(f"{path}: {path.stat().st_size} bytes")
     if args.only != "audio":
-        video_vae, figures = fit_video(args.level, args.seconds, args.seed, args.device, args.start)
+        video_vae, figures = fit_video(args.level, args.seconds, args.seed, args.device, args.start, args.decoder)
         origin["seconds"] = f"{args.seconds:g}"
         if args.start is not None:
             with safe_open(args.start, "pt") as file:
                 before = file.metadata()
-            origin |= {f"before {name}": before[name] for name in ("seconds", "steps", "clips")} | {"worlds": "half"}
+            earlier = ("before seconds", "before steps", "before clips", "seconds", "steps", "clips")
+            origin |= {f"before {name}": before[name] for name in earlier if name in before}
+            origin |= {"worlds": "a third", "large": "a third"} if args.decoder else {"worlds": "half"}
         path = args.out / "mini_video_vae.safetensors"
         save_video_vae(path, video_vae, dtype=torch.float16, **facts(figures), frame_rate=f"{FRAME_RATE:g}", **origin)
         print(f"{path}: {path.stat().st_size} bytes")
