@@ -487,7 +487,8 @@ def _with_paths(data: dict[str, Any]) -> dict[str, Any]:
         return {**moved(region), "id": names[i], **({"box": whole} if region.get("kind") == "mask" else {})}
 
     lists = {field: data[field] for field in ("placements", "sounds", "regions") if isinstance(data.get(field), list)}
-    taken = {item.get("id") for items in lists.values() for item in items if isinstance(item, dict)}
+    ids = (item.get("id") for items in lists.values() for item in items if isinstance(item, dict))
+    taken = {name for name in ids if isinstance(name, str)}  # whatever else stands there is refused later
     free = (name for i in count(1) if (name := f"region_{i}") not in taken)
     names = list(islice(free, len(lists.get("regions", ()))))
     result = dict(data)
