@@ -45,6 +45,7 @@ ROOT = Path(__file__).absolute().parent  # not resolved: a link in ComfyUI's cus
 DEMO = ROOT / "workflows" / "text_to_video_audio.json"
 OUTPUT = ROOT / "output"
 WORKSPACE = ROOT / ".comfyui"  # what `serve` keeps from one run to the next: settings, inputs, models, the log
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # any of them does for the browser tests
 
 
 def main(arguments: list[str]) -> int:
@@ -235,7 +236,7 @@ def find_browser() -> None:
 
     Without one those tests are skipped, and say so.
     """
-    if any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+    if any(map(shutil.which, BROWSERS)):
         return
     if not shutil.which("apt-get") or os.geteuid() != 0:
         say("No Chromium is found and this user may not install one: the browser tests will be skipped.")

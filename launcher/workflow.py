@@ -14,6 +14,8 @@ from typing import Any
 from . import LauncherError
 
 _MUTED, _BYPASSED = 2, 4  # the editor's node modes
+_INPUTS = -10  # stands for the node outside, in the links of a subgraph
+_NOTHING = object()  # that a link brings from a muted node, for one
 _VIRTUAL = ("Note", "MarkdownNote", "PrimitiveNode", "Reroute")  # they exist in the editor alone
 _VALUE_TYPES: dict[str, type | tuple[type, ...]] = {
     "INT": (int, float),  # JSON as browsers write it does not tell 1.0 from 1
@@ -41,64 +43,135 @@ class WorkflowError(LauncherError):
 def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The API-format prompt of the UI-format `workflow`: `{node id: {class_type, inputs, _meta}}`.
 
-    object_info: what the server answers at /object_info.
+    object_info: what the server answers at /object_info. The nodes inside of a subgraph node 3 are "3:1", "3:2", ...
 
-    Raises WorkflowError for a node type that the server does not know, a subgraph, a value of another type than its
-    widget's, a link that leads nowhere, and a text with a random choice.
+    Raises WorkflowError for a node type that the server does not know, a subgraph that an older editor saved, a value
+    of another type than its widget's, a link that leads nowhere, and a text with a random choice.
     """
     if not isinstance(workflow.get("nodes"), list) or not isinstance(workflow.get("links"), list):
         raise WorkflowError("This is no workflow as ComfyUI's editor saves it: it has no nodes and links.")
-    graph = _Graph(workflow)
+    subgraphs = {subgraph["id"]: subgraph for subgraph in workflow.get("definitions", {}).get("subgraphs", [])}
     prompt = {}
-    for node in graph.nodes.values():
-        if node["type"] not in _VIRTUAL and node.get("mode", 0) not in (_MUTED, _BYPASSED):
-            definition = _definition(node, workflow, object_info)
-            title = node.get("title") or definition.get("display_name") or node["type"]
-            inputs = _widget_values(node, definition) | graph.linked_inputs(node)
-            prompt[str(node["id"])] = {"inputs": inputs, "class_type": node["type"], "_meta": {"title": title}}
+    for graph, node in _Graph(workflow, subgraphs).executed():
+        definition = object_info.get(node["type"])
+        if not definition:
+            raise WorkflowError(f"ComfyUI knows no node of type {_name(node)}: install the pack that it comes from.")
+        title = node.get("title") or definition.get("display_name") or node["type"]
+        inputs = _widget_values(node, definition) | graph.linked_inputs(node)
+        prompt[graph.path(node)] = {"inputs": inputs, "class_type": node["type"], "_meta": {"title": title}}
     return prompt
 
 
 class _Graph:
-    """The nodes and links of a workflow, and where a link really comes from."""
+    """The nodes and links of a workflow, or of one subgraph node in it, and where a link really comes from.
 
-    def __init__(self, workflow: dict[str, Any]) -> None:
-        self.nodes: dict[Any, dict[str, Any]] = {node["id"]: node for node in workflow["nodes"]}
-        self._sources = {link[0]: (link[1], link[2]) for link in workflow["links"]}
+    subgraphs: all definitions, by the node type that stands for each.
+    outer, instances: the graph around it, and the subgraph nodes around it, of which the last one is its own.
+    """
+
+    def __init__(
+        self,
+        content: dict[str, Any],
+        subgraphs: dict[str, dict[str, Any]],
+        outer: _Graph | None = None,
+        instances: tuple[dict[str, Any], ...] = (),
+    ) -> None:
+        self.nodes: dict[Any, dict[str, Any]] = {node["id"]: node for node in content["nodes"]}
+        self._content, self._outer, self._instances = content, outer, instances
+        self._sources = {link: source for link, *source in map(_link, content["links"])}
+        self._inner: dict[Any, _Graph] = {}
+        for id, node in self.nodes.items():
+            if node["type"] in subgraphs and _is_active(node):
+                _check_instance(node, instances)
+                self._inner[id] = _Graph(subgraphs[node["type"]], subgraphs, self, (*instances, node))
+
+    def path(self, node: dict[str, Any]) -> str:
+        """The id of `node` in the prompt: the ids of the subgraph nodes around it, and its own."""
+        return ":".join(str(one["id"]) for one in (*self._instances, node))
+
+    def executed(self) -> Iterator[tuple[_Graph, dict[str, Any]]]:
+        """The nodes that the server is to run, each with its graph."""
+        for id, node in self.nodes.items():
+            if id in self._inner:
+                yield from self._inner[id].executed()
+            elif node["type"] not in _VIRTUAL and _is_active(node):
+                yield self, node
 
     def linked_inputs(self, node: dict[str, Any]) -> dict[str, Any]:
-        """What the links of `node` bring: `[node id, output index]`, or the value of a primitive node."""
+        """What the links of `node` bring: `[node id, output index]`, or the value of a widget outside of it."""
         inputs = {}
         for slot in node.get("inputs") or []:
-            if slot.get("link") is not None and (source := self._source(slot["link"], slot["type"], node)):
-                origin, index = source
-                if origin["type"] == "PrimitiveNode":
-                    inputs[slot["name"]] = _wrapped(origin["widgets_values"][0])
-                else:
-                    inputs[slot["name"]] = [str(origin["id"]), index]
+            if slot.get("link") is not None:
+                value = self._value(slot["link"], slot["type"], node, set())
+                if value is not _NOTHING:
+                    inputs[slot["name"]] = value
         return inputs
 
-    def _source(self, link: int, wanted: str, node: dict[str, Any]) -> tuple[dict[str, Any], int] | None:
-        """The node and output that feed `link`, through reroutes and bypassed nodes; None where a muted node does."""
-        seen = set()
-        while link not in seen:
-            seen.add(link)
-            if link not in self._sources or self._sources[link][0] not in self.nodes:
-                raise WorkflowError(f"Link {link} into node {_name(node)} leads nowhere: save the workflow anew.")
-            origin, index = self.nodes[self._sources[link][0]], self._sources[link][1]
-            mode, through = origin.get("mode", 0), None
-            if mode == _MUTED:
-                return None
-            if origin["type"] == "Reroute":
-                through = origin["inputs"][0].get("link")
-            elif mode == _BYPASSED:
-                through = _bypass(origin, index, wanted)
-            else:
-                return origin, index
-            if through is None:  # nothing is connected before the reroute or the bypassed node
-                return None
-            link = through
-        raise WorkflowError(f"The links into node {_name(node)} go round in a circle.")
+    def _value(self, link: int, wanted: str, node: dict[str, Any], seen: set[tuple[_Graph, int]]) -> Any:
+        """What `link` brings to `node`, through reroutes, bypassed nodes and the borders of subgraphs."""
+        if (self, link) in seen:
+            raise WorkflowError(f"The links into node {_name(node)} go round in a circle.")
+        seen.add((self, link))
+        id, index = self._sources.get(link, (None, 0))
+        if id == _INPUTS:
+            return self._outside(index, wanted, seen)
+        if id not in self.nodes:
+            raise WorkflowError(f"Link {link} into node {_name(node)} leads nowhere: save the workflow anew.")
+        origin = self.nodes[id]
+        if origin.get("mode", 0) == _MUTED:
+            return _NOTHING
+        if origin["type"] == "Reroute":
+            through = origin["inputs"][0].get("link")
+        elif origin.get("mode", 0) == _BYPASSED:
+            through = _bypass(origin, index, wanted)
+        elif origin["type"] == "PrimitiveNode":
+            return _wrapped(origin["widgets_values"][0])
+        elif id in self._inner:
+            return self._inner[id]._output(index, wanted, seen)
+        else:
+            return [self.path(origin), index]
+        # None: nothing is connected before the reroute or the bypassed node
+        return _NOTHING if through is None else self._value(through, wanted, node, seen)
+
+    def _outside(self, index: int, wanted: str, seen: set[tuple[_Graph, int]]) -> Any:
+        """What the subgraph node has at its input `index`: what is connected there, else the value of its widget."""
+        assert self._outer, "a workflow has no inputs"
+        name, instance = self._content["inputs"][index]["name"], self._instances[-1]
+        slots = {slot["name"]: slot for slot in instance["inputs"]}
+        slot = slots.get(name, {})
+        if slot.get("link") is not None:
+            return self._outer._value(slot["link"], wanted, instance, seen)
+        if "widget" not in slot:
+            return _NOTHING
+        widgets = [name for name, slot in slots.items() if "widget" in slot]
+        return _wrapped(instance["widgets_values"][widgets.index(name)])
+
+    def _output(self, index: int, wanted: str, seen: set[tuple[_Graph, int]]) -> Any:
+        """What leaves the subgraph at its output `index`."""
+        links = self._content["outputs"][index].get("linkIds")
+        return self._value(links[0], wanted, self._instances[-1], seen) if links else _NOTHING
+
+
+def _link(link: list[Any] | dict[str, Any]) -> tuple[int, Any, int]:
+    """Id, node and output of a link, which is a list in a workflow and an object in a subgraph."""
+    if isinstance(link, dict):
+        return link["id"], link["origin_id"], link["origin_slot"]
+    return link[0], link[1], link[2]
+
+
+def _is_active(node: dict[str, Any]) -> bool:
+    return node.get("mode", 0) not in (_MUTED, _BYPASSED)
+
+
+def _check_instance(node: dict[str, Any], around: tuple[dict[str, Any], ...]) -> None:
+    """WorkflowError if a subgraph node lies in itself, or does not have a value for each of its widgets."""
+    if any(node["type"] == other["type"] for other in around):
+        raise WorkflowError(f"The subgraph of node {_name(node)} contains itself: unpack it in the editor.")
+    widgets = [slot for slot in node.get("inputs") or [] if "widget" in slot]
+    if "proxyWidgets" in node.get("properties", {}) or len(node.get("widgets_values") or []) != len(widgets):
+        raise WorkflowError(
+            f"Subgraph node {_name(node)} was saved by an older editor: open the workflow in ComfyUI and save it anew."
+        )
 
 
 def _bypass(node: dict[str, Any], output: int, wanted: str) -> int | None:
@@ -111,15 +184,6 @@ def _bypass(node: dict[str, Any], output: int, wanted: str) -> int | None:
 
 def _fits(one: str, other: str) -> bool:
     return "*" in (one, other) or bool(set(str(one).lower().split(",")) & set(str(other).lower().split(",")))
-
-
-def _definition(node: dict[str, Any], workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
-    if definition := object_info.get(node["type"]):
-        return dict(definition)
-    subgraphs = workflow.get("definitions", {}).get("subgraphs", [])
-    if any(subgraph["id"] == node["type"] for subgraph in subgraphs):
-        raise WorkflowError(f"Node {_name(node)} is a subgraph: unpack it in the editor and save the workflow anew.")
-    raise WorkflowError(f"ComfyUI knows no node of type {_name(node)}: install the pack that it comes from.")
 
 
 def _widget_values(node: dict[str, Any], definition: dict[str, Any]) -> dict[str, Any]:

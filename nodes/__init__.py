@@ -11,6 +11,7 @@ from .canvas import (
     SkyCanvasPlaceSound,
 )
 from .compose import SkyCanvasCompose
+from .editor import SkyCanvasEditor
 from .encode import SkyCanvasEncode
 from .enhance import SkyCanvasEnhancePrompt
 from .example import SkyCanvasExample
@@ -24,12 +25,17 @@ from .preview import SkyCanvasPreview
 from .prompt import SkyCanvasPrompt, SkyCanvasStructuredPrompt
 from .references import SkyCanvasReferenceClip, SkyCanvasReferenceImages, SkyCanvasReferenceVoice
 from .refine import SkyCanvasRefine
+from .routes import register
 from .sampling import SkyCanvasGuider, SkyCanvasSampler, SkyCanvasWave
 from .streaming import SkyCanvasDecodeToFile, SkyCanvasEncodeVideo
 from .training import SkyCanvasPackForTraining
+from .view import SkyCanvasView
 
 
 class SkyCanvasExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        register()
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             SkyCanvasLoadMini,
@@ -38,6 +44,7 @@ class SkyCanvasExtension(ComfyExtension):
             SkyCanvasPrompt,
             SkyCanvasStructuredPrompt,
             SkyCanvasEnhancePrompt,
+            SkyCanvasEditor,
             SkyCanvasNew,
             SkyCanvasPlaceImage,
             SkyCanvasPlaceClip,
@@ -62,5 +69,6 @@ class SkyCanvasExtension(ComfyExtension):
             SkyCanvasDecode,
             SkyCanvasDecodeToFile,
             SkyCanvasCompose,
+            SkyCanvasView,
             SkyCanvasPackForTraining,
         ]

@@ -24,15 +24,13 @@ from torch import Tensor
 from ..canvas.document import MAX_FRAMES, MAX_SIDE
 from ..carriers.skyreels_v4 import frame_rate_of
 from ..carriers.streaming import check_length, decode_frames, decoded_shape, encode_frames, temporal_scale
+from .files import MOST_PIXELS, MOST_SECONDS, ToImage, sound_pieces, sound_stream
 from .latent import nearest, split_latent
 from .output import fit_to_pictures
 from .prompt import show
 from .types import waveform_of
 
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}  # that 'Save Video' writes, by channels
-# A file from elsewhere may say anything of itself
-MOST_PIXELS = 2**26  # of a frame
-MOST_SECONDS = 7200  # of sound, which is held whole: 3 GB in stereo
 
 # --- into a file
 
@@ -392,47 +390,6 @@ def frames_of(video, start: int) -> Iterator[tuple[float, Tensor | None]]:
             raise ValueError(f"video cannot be read after frame {index}: {error}") from error
 
 
-class ToImage:
-    """Decoded frames -> IMAGE [H, W, 3], number for number as 'Get Video Components' gives them."""
-
-    # Of 8 bits and the full range; others are converted in float
-    PLAIN = ("yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8")
-
-    def __init__(self, stream: av.VideoStream):
-        self.stream = stream
-        self.padding: av.filter.Graph | None = None
-
-    def __call__(self, frame: av.VideoFrame) -> Tensor:
-        if frame.format.name in self.PLAIN:
-            image = torch.from_numpy(frame.to_ndarray(format="rgb24")).float() / 255
-        else:
-            image = torch.from_numpy(self._padded(frame).to_ndarray(format="gbrpf32le"))
-            image = image[: frame.height, : frame.width]
-        turns = round(frame.rotation // 90)  # as telephones note how they were held
-        return torch.rot90(image, turns, (0, 1)).contiguous()
-
-    def _padded(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """Rows of other lengths than multiples of 32 are not converted the same way every time."""
-        width, height = (-(-side // 32) * 32 for side in (frame.width, frame.height))
-        if width == frame.width:
-            return frame
-        if self.padding is None:
-            self.padding = graph = av.filter.Graph()
-            source = graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format.name, time_base=self.stream.time_base
-            )
-            graph.link_nodes(
-                source,
-                graph.add("pad", f"{width}:{height}:0:0"),
-                graph.add(
-                    "fillborders", f"left=0:right={width - frame.width}:top=0:bottom={height - frame.height}:mode=smear"
-                ),
-                graph.add("buffersink"),
-            ).configure()
-        self.padding.push(frame)
-        return self.padding.pull()
-
-
 def sound_of(video, start: float, end: float | None) -> dict | None:
     """AUDIO of a video from second `start` to `end` (None: to its own end); None if it has no sound there."""
     offset = 0.0
@@ -457,22 +414,17 @@ def read_sound(video, end: float | None) -> tuple[dict | None, float]:
     pieces: list[Tensor] = []
     offset = 0.0
     with av.open(video.get_stream_source()) as file:
-        # The last that can be decoded, as 'Get Video Components' takes it
-        stream = next((s for s in reversed(file.streams.audio) if s.codec_context is not None), None)
+        stream = sound_stream(file)
         if stream is None:
             return None, offset
-        planar, seconds = av.AudioResampler(format="fltp"), 0.0
-        for frame in file.decode(stream):
-            time = frame.time or 0.0
-            if end is not None and time >= end:
-                break
+        seconds = 0.0
+        for time, piece in sound_pieces(file, stream, end=end):
             if not pieces:
                 offset = time
-            pieces += [torch.from_numpy(piece.to_ndarray()) for piece in planar.resample(frame)]
-            seconds += frame.samples / frame.sample_rate
+            pieces.append(piece)
+            seconds += piece.shape[1] / stream.rate
             if seconds > MOST_SECONDS:
                 raise ValueError(f"video has more than {MOST_SECONDS} seconds of sound: set length")
-        pieces += [torch.from_numpy(piece.to_ndarray()) for piece in planar.resample(None)]
     if not pieces:
         return None, offset
     return {"waveform": torch.cat(pieces, 1)[None], "sample_rate": stream.rate}, offset

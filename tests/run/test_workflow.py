@@ -160,10 +160,146 @@ def test_sound_tags_are_ordinary_text() -> None:
     assert convert(node(1, "Prompt", [text])) == {1: {"text": text}}
 
 
-def test_subgraph_is_refused() -> None:
-    workflow = {"nodes": [node(1, "abc")], "links": [], "definitions": {"subgraphs": [{"id": "abc"}]}}
-    with pytest.raises(WorkflowError, match="is a subgraph: unpack it"):
-        to_prompt(workflow, OBJECT_INFO)
+# --- subgraphs
+
+
+def subgraph(id: str, nodes: list, links: list, inputs: list | None = None, outputs: list | None = None) -> dict:
+    """A definition. links: (id, origin, output, target, input), with -10 and -20 for the input and output node;
+    inputs: names; outputs: ids of the links that lead to them."""
+    parts = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
+    return {
+        "id": id,
+        "nodes": nodes,
+        "links": [dict(zip(parts, link, strict=True)) for link in links],
+        "inputs": [{"name": name} for name in inputs or []],
+        "outputs": [{"name": "out", "linkIds": [link]} for link in outputs or []],
+    }
+
+
+def instance(id: int, type: str, values: list, inputs: list, widgets: tuple = (), **more) -> dict:
+    """A node that stands for a subgraph. widgets: the inputs that have one, with `values`."""
+    made = node(id, type, values, inputs, **more)
+    for slot in made["inputs"]:
+        if slot["name"] in widgets:
+            slot["widget"] = {"name": slot["name"]}
+    return made
+
+
+# A sampler whose latent, steps and text come from outside.
+SAMPLING = subgraph(
+    "sampling",
+    [
+        node(
+            4,
+            "Sampler",
+            [8, 42, "fixed", "x", "fixed", "", "inside"],
+            [("latent", "LATENT", 1), ("steps", "INT", 2), ("text", "STRING", 3)],
+        )
+    ],
+    [(1, -10, 0, 4, 0), (2, -10, 1, 4, 1), (3, -10, 2, 4, 2), (4, 4, 0, -20, 0)],
+    inputs=["latent", "steps", "text"],
+    outputs=[4],
+)
+SLOTS = [("latent", "LATENT", 1), ("steps", "INT", None), ("text", "STRING", None)]
+WIDGETS = ("steps", "text")
+
+
+def convert_with(subgraphs: list, *nodes: dict, links: list | None = None) -> dict:
+    """Node id -> inputs of the prompt."""
+    workflow = {"nodes": list(nodes), "links": links or [], "definitions": {"subgraphs": subgraphs}}
+    return {id: entry["inputs"] for id, entry in to_prompt(workflow, OBJECT_INFO).items()}
+
+
+def test_nodes_of_a_subgraph_get_what_comes_from_outside() -> None:
+    prompt = convert_with(
+        [SAMPLING],
+        node(1, "Source", []),
+        instance(2, "sampling", [30, "outside"], SLOTS, WIDGETS),
+        node(3, "Mix", ["p"], [("a", "IMAGE", 2)]),
+        links=[[1, 1, 0, 2, 0, "LATENT"], [2, 2, 0, 3, 0, "IMAGE"]],
+    )
+    assert prompt == {
+        "1": {"seed": 0, "name": "a"},
+        "2:4": {"latent": ["1", 0], "steps": 30, "seed": 42, "model": "x", "text": "outside"},
+        "3": {"a": ["2:4", 0], "points": "p"},
+    }
+
+
+def test_a_link_from_outside_wins_over_the_widget() -> None:
+    slots = [("latent", "LATENT", None), ("steps", "INT", 1), ("text", "STRING", 2)]
+    prompt = convert_with(
+        [SAMPLING],
+        node(1, "PrimitiveNode", [12, "fixed"]),
+        node(3, "Source", []),
+        instance(2, "sampling", [30, "outside"], slots, WIDGETS),
+        links=[[1, 1, 0, 2, 1, "INT"], [2, 3, 1, 2, 2, "STRING"]],
+    )
+    assert prompt["2:4"] == {"steps": 12, "seed": 42, "model": "x", "text": ["3", 1]}  # latent is open
+
+
+def test_two_instances_of_a_subgraph_are_two_sets_of_nodes() -> None:
+    slots = [("latent", "LATENT", None), *SLOTS[1:]]
+    prompt = convert_with(
+        [SAMPLING],
+        instance(2, "sampling", [1, "one"], slots, WIDGETS),
+        instance(3, "sampling", [2, "two"], [("latent", "LATENT", 1), *SLOTS[1:]], WIDGETS),
+        links=[[1, 2, 0, 3, 0, "LATENT"]],
+    )
+    assert prompt["2:4"]["text"] == "one"
+    assert (prompt["3:4"]["text"], prompt["3:4"]["latent"]) == ("two", ["2:4", 0])
+
+
+def test_subgraph_in_a_subgraph() -> None:
+    slots = [("latent", "LATENT", None), ("steps", "INT", 1), ("text", "STRING", None)]
+    outer = subgraph(
+        "outer",
+        [instance(7, "sampling", [30, "middle"], slots, WIDGETS)],
+        [(1, -10, 0, 7, 1), (2, 7, 0, -20, 0)],
+        inputs=["steps"],
+        outputs=[2],
+    )
+    prompt = convert_with(
+        [SAMPLING, outer],
+        instance(5, "outer", [9], [("steps", "INT", None)], ("steps",)),
+        node(6, "Mix", ["p"], [("a", "IMAGE", 1)]),
+        links=[[1, 5, 0, 6, 0, "IMAGE"]],
+    )
+    assert prompt["5:7:4"]["steps"] == 9
+    assert prompt["5:7:4"]["text"] == "middle"
+    assert prompt["6"]["a"] == ["5:7:4", 0]
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(2, {"points": "p"}), (4, {"a": ["1", 0], "points": "p"})])
+def test_muted_and_bypassed_subgraphs(mode, expected) -> None:
+    prompt = convert_with(
+        [SAMPLING],
+        node(1, "Source", []),
+        instance(2, "sampling", [30, "outside"], SLOTS, WIDGETS, mode=mode),
+        node(3, "Mix", ["p"], [("a", "LATENT", 2)]),
+        links=[[1, 1, 0, 2, 0, "LATENT"], [2, 2, 0, 3, 0, "LATENT"]],
+    )
+    assert set(prompt) == {"1", "3"}
+    assert prompt["3"] == expected
+
+
+@pytest.mark.parametrize(
+    ("subgraphs", "node", "message"),
+    [
+        ([SAMPLING], instance(2, "sampling", [], SLOTS, WIDGETS), "2 \\(sampling\\) was saved by an older editor"),
+        (
+            [SAMPLING],
+            instance(2, "sampling", [1, ""], SLOTS, WIDGETS, properties={"proxyWidgets": [["4", "steps"]]}),
+            "was saved by an older editor: open the workflow in ComfyUI and save it anew",
+        ),
+        ([subgraph("loop", [node(4, "loop")], [])], node(2, "loop"), "4 \\(loop\\) contains itself"),
+        ([subgraph("other", [node(4, "Gone")], [])], node(2, "other"), "no node of type 4 \\(Gone\\)"),
+        ([], node(2, "lost"), "no node of type 2 \\(lost\\)"),
+    ],
+    ids=["no values", "proxy widgets", "in itself", "unknown type inside", "no definition"],
+)
+def test_subgraph_that_cannot_be_converted_for_certain_is_refused(subgraphs, node, message) -> None:
+    with pytest.raises(WorkflowError, match=message):
+        convert_with(subgraphs, node)
 
 
 def test_a_prompt_is_no_workflow() -> None:

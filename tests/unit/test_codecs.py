@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,17 @@ from safetensors import safe_open
 
 from models.video_vae import VideoVAE, VideoVAEConfig, load_video_vae, save_video_vae
 from training import codecs
-from training.codecs import HELD_OUT_SEED, fit_video_skeleton, held_out_scenes, measure_video, video_losses, world_clips
+from training.codecs import (
+    HELD_OUT_SEED,
+    LARGE_RATES,
+    LARGE_SCALES,
+    fit_video_skeleton,
+    held_out_scenes,
+    large_clips,
+    measure_video,
+    video_losses,
+    world_clips,
+)
 from training.toybox import sample_scenes
 from training.worlds import WORLDS
 
@@ -77,10 +88,43 @@ def test_going_on_learns_the_worlds_and_leaves_ordinary_latents_where_they_were(
         assert torch.equal(vae.state_dict()[name], before.state_dict()[name]), "the skeleton stays"
 
 
+def test_large_clips_are_windows_of_larger_ones():
+    clips = large_clips(5, "easy", generator(1), random.Random(1), 5)
+    assert clips.shape == (5, 3, 5, 64, 64) and clips.abs().max() <= 1
+    assert torch.equal(clips, large_clips(5, "easy", generator(1), random.Random(1), 5))
+    choice = random.Random(1)
+    scale, fps = choice.choice(LARGE_SCALES), choice.choice(LARGE_RATES)
+    assert scale > 1
+    scenes = sample_scenes(3, frames=5, fps=fps, level="easy", generator=generator(1))
+    whole = replace(scenes, scale=scale).render()[0]
+    windows = whole.unfold(2, 64, 1).unfold(3, 64, 1)  # [3, F, rows, columns, 64, 64]
+    assert ((windows - clips[0][:, :, None, None]).abs().amax((0, 1, 4, 5)) == 0).any()
+
+
+def test_a_decoder_alone_learns_large_clips_and_leaves_every_latent_as_it_is(tiny, monkeypatch):
+    monkeypatch.setattr(codecs, "held_out_scenes", lambda count, level, device: held_out_scenes(6, level, frames=5))
+    monkeypatch.setattr(codecs, "world_clips", lambda count, *rest: world_clips(min(count, 8), *rest[:-1], 5))
+    monkeypatch.setattr(codecs, "large_clips", lambda count, *rest: large_clips(min(count, 4), *rest[:-1], 5))
+    monkeypatch.setattr(codecs, "BATCH", 9)
+    monkeypatch.setattr(codecs, "FRAMES", 5)
+    monkeypatch.setattr(codecs, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+    vae, figures = codecs.fit_video("easy", 20, 1, "cpu", start=tiny, decoder=True)
+    assert figures["latents_moved"] == 0
+    before, after = load_video_vae(tiny).state_dict(), vae.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and not [name for name in changed if name.startswith("encode_")]
+    unseen = generator(HELD_OUT_SEED)
+    world_clips(8, "easy", unseen, random.Random(0), 5)
+    clips = torch.cat([large_clips(4, "easy", unseen, random.Random(seed), 5) for seed in range(8)])
+    assert figures["large_psnr_rest"] > measure_video(load_video_vae(tiny), clips)["psnr_rest"]
+
+
 def test_the_shipped_codec_knows_the_worlds_and_speaks_the_old_language():
     with safe_open(WEIGHTS, framework="pt") as file:
         facts = file.metadata()
-    assert facts["worlds"] == "half" and float(facts["latents_moved"]) < 0.01
+    assert facts["worlds"] == facts["large"] == "a third" and float(facts["latents_moved"]) == 0
+    large = torch.cat([large_clips(4, "easy", generator(HELD_OUT_SEED), random.Random(s), 9) for s in range(8)])
+    assert measure_video(load_video_vae(WEIGHTS), large)["psnr_rest"] >= 28
     clips = world_clips(24, "easy", generator(HELD_OUT_SEED), random.Random(3), 9)
     figures = measure_video(load_video_vae(WEIGHTS), clips)
     assert figures["psnr_first"] >= 32 and figures["psnr_rest"] >= 28

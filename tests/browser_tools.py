@@ -1,0 +1,361 @@
+"""ComfyUI's page in a real Chromium: open a workflow, read the graph, press Run, draw with the mouse."""
+
+import base64
+import json
+import mimetypes
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Response, Route
+from server_tools import ROOT, Prompt
+
+from launcher.server import Server
+from run import BROWSERS
+
+ARTEFACTS = ROOT / "output" / "browser"
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",  # a container's root may not use it
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--mute-audio",
+]
+MODES = ("classic", "nodes 2.0")
+# So that nothing but the workflow is on the screen, and nothing is left of the page before.
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,  # else the template browser opens by itself
+    "Comfy.Workflow.Persist": False,
+    "Comfy.Validation.Workflows": True,  # a toast for what does not fit ComfyUI's schema of workflows
+    "Comfy.UseNewMenu": "Top",
+    "Comfy.Locale": "en",
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+    "Comfy.Canvas.SelectionToolbox": False,
+    "Comfy.EnableTooltips": False,
+    "Comfy.Appearance.DisableAnimations": True,
+    "Comfy.Window.UnloadConfirmation": False,
+    "Comfy.ConfirmClear": False,
+    "Comfy.Notification.ShowVersionUpdates": False,
+    "Comfy.Workflow.ShowMissingModelsWarning": False,
+}
+# What ComfyUI's page says by itself on a server that nobody has used yet.
+USUAL = (
+    "/user.css",
+    "userdata?dir=",
+    "comfy.templates.json",
+    "graph accessed before initialization",
+    "legacy queue/history menu",
+    "open_maskeditor is deprecated",
+    "huggingface.co",  # it asks how large the models of its own default workflow are
+)
+PACK_SCRIPTS = "/extensions/skycanvas/"
+LOAD, RUN, SHOW = 120_000, 120_000, 30_000  # ms
+# Values leave the page as JSON text: playwright would turn `undefined` into null.
+PROBE = """
+window.probe = {
+  missing: null,
+  loaded: false,
+  ended: {},
+  async prompt() { return JSON.stringify((await app.graphToPrompt()).output) },
+  saved() { return JSON.stringify(app.graph.serialize()) },
+  async load(text) { await app.loadGraphData(JSON.parse(text)) },
+  add(type, x, y) {
+    const node = LiteGraph.createNode(type)
+    node.pos = [x, y]
+    app.graph.add(node)
+    app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()
+    return node.id
+  },
+  widget(id, name) { return app.graph.getNodeById(id).widgets.find((widget) => widget.name === name) },
+  write(id, name, value) {
+    const widget = probe.widget(id, name)
+    widget.value = value
+    widget.callback?.(value)
+    app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()
+  },
+  connect(from, output, to, name) {
+    const [source, target] = [from, to].map((id) => app.graph.getNodeById(id))
+    source.connect(output, target, target.inputs.findIndex((input) => input.name === name))
+  },
+  view(scale, x, y) {
+    app.canvas.ds.scale = scale
+    app.canvas.ds.offset = [x, y]
+    app.canvas.setDirty(true, true)
+  },
+  async closeOthers() {
+    const store = app.extensionManager.workflow
+    for (const workflow of [...store.openWorkflows])
+      if (!store.isActive(workflow)) await store.closeWorkflow(workflow)
+  },
+  // The element that shows the file `name`, once that is loaded. Pictures of classic nodes are drawn, not in the page.
+  shown(name) {
+    const wanted = 'filename=' + encodeURIComponent(name)
+    return [...document.querySelectorAll('video, audio, img'), ...app.graph.nodes.flatMap((node) => node.imgs ?? [])]
+      .find((element) => element.src.includes(wanted) && (element.readyState >= 2 || element.naturalWidth > 0))
+  },
+  // The loudest sample of its sound, decoded as for playing.
+  async loudest(name) {
+    const content = await (await fetch(probe.shown(name).src)).arrayBuffer()
+    const sound = await new OfflineAudioContext(1, 1, 44100).decodeAudioData(content)
+    return sound.getChannelData(0).reduce((most, sample) => Math.max(most, Math.abs(sample)), 0)
+  },
+}
+app.registerExtension({
+  name: 'tests.probe',
+  afterConfigureGraph(missing) { probe.missing = missing.map((node) => node.type ?? node) },
+})
+const load = app.loadGraphData
+app.loadGraphData = async function (...workflow) {
+  try { return await load.apply(this, workflow) } finally { probe.loaded = true }
+}
+for (const end of ['execution_success', 'execution_error', 'execution_interrupted'])
+  app.api.addEventListener(end, ({ detail }) => { probe.ended[detail.prompt_id] = end })
+"""
+
+
+class ComfyPage:
+    """ComfyUI's page, ready for use. It reaches nothing but its server.
+
+    vue_nodes: nodes as Vue components ("Nodes 2.0") rather than drawn.
+    scripts: whether the pack's JavaScript loads.
+    query: such as "?template=...".
+    """
+
+    def __init__(
+        self, browser: Browser, server: Server, *, vue_nodes: bool = False, scripts: bool = True, query: str = ""
+    ) -> None:
+        self.server, self.vue_nodes, self._scripts = server, vue_nodes, scripts
+        self.problems: list[str] = []  # errors and warnings in the console, but for the usual ones
+        server.post("/api/settings", SETTINGS | {"Comfy.VueNodes.Enabled": vue_nodes})
+        context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
+        self.page = context.new_page()
+        self.page.on("console", self._listen)
+        self.page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
+        self.page.route("**/*", self._route)
+        self.page.goto(f"{server.url}/{query}", wait_until="domcontentloaded", timeout=LOAD)
+        self.page.wait_for_function("window.graph && window.app?.extensionManager?.spinner === false", timeout=LOAD)
+        self.page.wait_for_selector("#splash-loader", state="detached")
+        self.page.evaluate(PROBE)
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        text = f"{message.type}: {message.text} ({message.location.get('url', '')})"
+        usual = USUAL if self._scripts else (*USUAL, PACK_SCRIPTS)
+        if message.type in ("error", "warning") and not any(words in text for words in usual):
+            self.problems.append(text)
+
+    def _route(self, route: Route) -> None:
+        url = route.request.url
+        blocked = not self._scripts and PACK_SCRIPTS in url and url.endswith(".js")
+        if url.startswith((self.server.url, "data:", "blob:")) and not blocked:
+            route.continue_()
+        else:
+            route.abort()
+
+    def close(self) -> None:
+        self.page.context.close()
+
+    def open(self, workflow: Path | Mapping[str, Any]) -> None:
+        """Open a workflow file, or the workflow itself as one, the way of 'Open' in the menu."""
+        file: Any = workflow
+        if not isinstance(workflow, Path):
+            content = json.dumps(workflow).encode()
+            file = {"name": "workflow.json", "mimeType": "application/json", "buffer": content}
+        self.page.evaluate("Object.assign(probe, { missing: null, loaded: false })")
+        self.page.locator("#comfy-file-input").set_input_files(file)
+        self.page.wait_for_function("probe.loaded", timeout=SHOW)
+        self.page.evaluate("probe.closeOthers()")
+
+    def reload(self, workflow: Mapping[str, Any]) -> None:
+        """Open a workflow in the place of the one that is open."""
+        self.page.evaluate("text => probe.load(text)", json.dumps(workflow))
+
+    def missing_nodes(self) -> list[str] | None:
+        """The types in the opened workflow that ComfyUI does not know; None where it could not be opened."""
+        return self.page.evaluate("probe.missing")
+
+    def messages(self) -> list[str]:
+        """The texts of all toasts and dialogs on the screen."""
+        return self.page.locator(".p-toast-message:visible, [role=dialog]:visible").all_inner_texts()
+
+    def dismiss(self) -> None:
+        """Close all toasts and dialogs."""
+        self.page.evaluate("app.extensionManager.toast.removeAll()")
+        for _ in self.messages():
+            self.page.keyboard.press("Escape")
+
+    def saved(self) -> dict[str, Any]:
+        """The graph as 'Save' writes it."""
+        return json.loads(self.page.evaluate("probe.saved()"))
+
+    def prompt(self) -> Prompt:
+        """The graph in the API format, as Run sends it."""
+        return json.loads(self.page.evaluate("probe.prompt()"))
+
+    def run(self) -> dict[str, Any]:
+        """Press Run; return the entry of the history once it has come to a good end.
+
+        Fails where the server refuses the prompt, or finds fault with any node of it.
+        """
+        with self.page.expect_response("**/api/prompt", timeout=SHOW) as response:
+            self.page.get_by_test_id("queue-button").click()
+        answer = self._answer(response.value)
+        assert answer["node_errors"] == {}
+        prompt_id = answer["prompt_id"]
+        end = self.page.wait_for_function("id => probe.ended[id]", arg=prompt_id, timeout=RUN).json_value()
+        entry = self.server.get(f"/history/{prompt_id}")[prompt_id]
+        assert end == "execution_success", entry["status"]
+        return entry
+
+    @staticmethod
+    def _answer(response: Response) -> dict[str, Any]:
+        assert response.ok, response.text()
+        return response.json()
+
+    def show(self, node: str | int) -> None:
+        """Bring the node to the middle of the screen."""
+        self.page.evaluate("id => app.canvas.centerOnNode(app.graph.getNodeById(id))", node)
+
+    def wait_until_shown(self, file: str) -> str:
+        """Wait for the element that shows an output file; return its kind: VIDEO, AUDIO or IMG."""
+        self.page.wait_for_function("name => probe.shown(name)", arg=file, timeout=SHOW)
+        return self.page.evaluate("name => probe.shown(name).tagName", file)
+
+    def loudest(self, file: str) -> float:
+        """The loudest sample (0..1) of a file that is shown. Fails where it has no sound track."""
+        return self.page.evaluate("name => probe.loudest(name)", file)
+
+    def clear(self) -> None:
+        """A new workflow without nodes, whose origin is right of the side bar and below the menu."""
+        self.reload({"id": str(uuid.uuid4()), "nodes": [], "links": [], "version": 0.4})
+        self.view(1.0)
+
+    def view(self, scale: float) -> None:
+        """Zoom; the origin stays right of the side bar and below the menu."""
+        self.page.evaluate("scale => probe.view(scale, 80 / scale, 100 / scale)", scale)
+
+    def add(self, node_type: str, x: float = 0, y: float = 0) -> int:
+        """Add a node; return its id."""
+        return self.page.evaluate("([type, x, y]) => probe.add(type, x, y)", [node_type, x, y])
+
+    def connect(self, node: int, output: int, to: int, name: str) -> None:
+        """Wire an output to the input called `name`."""
+        self.page.evaluate("wire => probe.connect(...wire)", [node, output, to, name])
+
+    def value(self, node: int, widget: str) -> Any:
+        return json.loads(
+            self.page.evaluate("([id, name]) => JSON.stringify(probe.widget(id, name).value)", [node, widget])
+        )
+
+    def command(self, name: str) -> None:
+        """Execute one of ComfyUI's commands, such as Comfy.Undo."""
+        self.page.evaluate("name => app.extensionManager.command.execute(name)", name)
+
+    def drag(self, start: tuple[float, float], to: tuple[float, float], key: str | None = None) -> None:
+        """Drag with the left button, in pixels of the page; `key` is held while the mouse moves."""
+        self.page.mouse.move(*start)
+        self.page.mouse.down()
+        if key:
+            self.page.keyboard.down(key)
+        self.page.mouse.move(*to, steps=6)
+        self.page.mouse.up()
+        if key:
+            self.page.keyboard.up(key)
+
+    def screenshot(self, name: str) -> Path:
+        path = ARTEFACTS / (re.sub(r"[^\w.-]+", "_", name) + ".png")
+        self.page.screenshot(path=path)
+        return path
+
+
+def settled(element: Locator) -> dict[str, float]:
+    """Where the element is, once it stays there: x, y, width and height in pixels of the page."""
+    element.wait_for(state="visible", timeout=SHOW)
+    last = None
+    while (box := element.bounding_box()) != last or box is None:
+        last = box
+        element.page.wait_for_timeout(100)
+    return dict(box)
+
+
+class CanvasEditor:
+    """The canvas editor of one node: its document, and gestures in pixels of the canvas."""
+
+    def __init__(self, comfy: ComfyPage, document: Mapping[str, Any] | str | None = None, x: float = 0) -> None:
+        self.comfy, self.page = comfy, comfy.page
+        self.node = comfy.add("SkyCanvasEditor", x=x)
+        if document is not None:
+            text = document if isinstance(document, str) else canonical(document)
+            self.page.evaluate("([id, text]) => probe.write(id, 'document', text)", [self.node, text])
+        settled(self.root)
+
+    @property
+    def root(self) -> Locator:
+        """The editor, wherever it is shown now. Undo makes nodes anew, and what they are drawn with."""
+        mark = "id => probe.widget(id, 'editor').element.dataset.node = id"
+        return self.page.locator(f'[data-node="{self.page.evaluate(mark, self.node)}"]')
+
+    @property
+    def text(self) -> str:
+        return self.comfy.value(self.node, "document")
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return json.loads(self.text)
+
+    def wait_for(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The document, once it holds."""
+        deadline = time.monotonic() + SHOW / 1000
+        while not holds(document := self.document):
+            assert time.monotonic() < deadline, document
+            self.page.wait_for_timeout(50)
+        return document
+
+    def items(self) -> Locator:
+        """What lies on the timeline."""
+        return self.root.get_by_role("listbox", name="Items of the timeline").get_by_role("option")
+
+    def point(self, x: float, y: float, within: Locator | None = None) -> tuple[float, float]:
+        """Where a pixel of the canvas is on the page, while the stage shows all of the frame."""
+        stage = (within or self.root).get_by_role("application")
+        place, document = settled(stage), self.document
+        width, height = stage.evaluate("element => [element.clientWidth, element.clientHeight]")
+        margin = 10 if width < 320 or height < 200 else 22  # as the stage keeps around the frame
+        scale = min((width - 2 * margin) / document["width"], (height - 2 * margin) / document["height"])
+        left, top = (width - scale * document["width"]) / 2, (height - scale * document["height"]) / 2
+        zoom = place["width"] / width  # of the graph
+        return place["x"] + zoom * (left + x * scale), place["y"] + zoom * (top + y * scale)
+
+    def drag(self, start: tuple[float, float], to: tuple[float, float], within: Locator | None = None) -> None:
+        """Drag on the stage, without snapping."""
+        self.comfy.drag(self.point(*start, within), self.point(*to, within), key="Control")
+
+    def drop(self, file: Path, x: float, y: float) -> None:
+        """Drop a file on the stage."""
+        left, top = self.point(x, y)
+        data = self.page.evaluate_handle(
+            """async ([name, type, content]) => {
+              const data = new DataTransfer()
+              const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0))
+              data.items.add(new File([bytes], name, { type }))
+              return data
+            }""",
+            [file.name, mimetypes.guess_type(file.name)[0], base64.b64encode(file.read_bytes()).decode()],
+        )
+        event = {"dataTransfer": data, "clientX": left, "clientY": top}
+        for name in ("dragenter", "dragover", "drop"):
+            self.root.get_by_role("application").dispatch_event(name, event)
+
+
+def canonical(document: Mapping[str, Any]) -> str:
+    """The document as the editor writes it."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,179 @@
+/** All that the pack asks of ComfyUI's page. No other file imports app or api. */
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+import { errorOf } from "./editor/media.js";
+import { t } from "./words.js";
+
+/** Nodes whose combos list what lies in the input folder, and the inputs that do. */
+const LISTS = [
+  ["LoadImage", "image"],
+  ["LoadVideo", "file"],
+  ["LoadAudio", "audio"],
+];
+/** What a socket of a type brings. */
+const KIND_OF_TYPE = { IMAGE: "image", VIDEO: "clip", AUDIO: "sound", MASK: "mask" };
+
+/**
+ * ComfyUI's server, as the editor's parts take it.
+ * @typedef {{fetch(path: string, options?: RequestInit): Promise<Response>, url(path: string): string}} Server
+ * @type {Server}
+ */
+export const server = {
+  fetch: (path, options) => api.fetchApi(path, options),
+  /** For what the browser loads by itself: pictures, sound. */
+  url: (path) => api.apiURL(path),
+};
+
+/** @param {object} extension as ComfyUI takes it */
+export function register(extension) {
+  app.registerExtension(extension);
+}
+
+/** The language of the page, such as "en" or "zh-TW". @returns {string} */
+export function locale() {
+  return app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
+}
+
+/** Makes what was just edited one step of undo. */
+export function captureUndo() {
+  app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
+}
+
+/**
+ * Puts a file into ComfyUI's input folder.
+ * @param {File} file
+ * @param {(share: number) => void} progress 0 to 1
+ * @returns {Promise<string>} its name there
+ */
+export async function upload(file, progress) {
+  const body = new FormData();
+  body.append("image", file, file.name);
+  body.append("type", "input");
+  const response = await send("/upload/image", body, progress);
+  if (response.status === 413) throw new Error(t("editor.too_large"));
+  if (!response.ok) throw new Error(await errorOf(response));
+  const { name, subfolder } = await response.json();
+  return subfolder ? `${subfolder}/${name}` : name;
+}
+
+/** A POST that tells how far it is; fetch cannot. @returns {Promise<Response>} */
+function send(path, body, progress) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", api.apiURL(path));
+    request.setRequestHeader("Comfy-User", api.user ?? "");
+    request.upload.onprogress = ({ loaded, total }) => progress(total ? loaded / total : 0);
+    request.onload = () => resolve(new Response(request.response, { status: request.status }));
+    request.onerror = () => reject(new Error(t("editor.no_connection")));
+    request.send(body);
+  });
+}
+
+/** Names of pictures, clips and sounds in the input folder. @returns {Promise<string[]>} */
+export async function inputFiles() {
+  const lists = await Promise.all(
+    LISTS.map(async ([name, input]) => {
+      const response = await api.fetchApi(`/object_info/${name}`);
+      if (!response.ok) throw new Error(await errorOf(response));
+      const { [name]: node } = await response.json();
+      const [type, options] = node?.input.required[input] ?? [[]];
+      return Array.isArray(type) ? type : (options.options ?? []);
+    }),
+  );
+  return [...new Set(lists.flat())].sort();
+}
+
+/**
+ * Gives a node an element of its own that is no value of it: it stands last, in no workflow and in no prompt.
+ * @param {object} node just created
+ * @param {string} name
+ * @param {string} type
+ * @param {HTMLElement} element
+ * @param {number} least height in pixels; the style of the element has to say it too, for Nodes 2.0
+ */
+export function addElement(node, name, type, element, least) {
+  const widget = node.addDOMWidget(name, type, element, {
+    serialize: false, // not in the prompt
+    hideOnZoom: false,
+    getMinHeight: () => least,
+    getValue: () => undefined,
+    setValue() {},
+  });
+  widget.serialize = false; // not in the workflow
+  forwardPointer(element);
+  return widget;
+}
+
+/** Classic nodes: the overlay swallows the wheel and the middle button, which zoom and pan the graph. */
+function forwardPointer(element) {
+  const classic = () => !globalThis.LiteGraph?.vueNodesMode && !element.querySelector("dialog[open]");
+  element.addEventListener(
+    "wheel",
+    (event) => {
+      if (!classic()) return;
+      event.preventDefault();
+      event.stopPropagation();
+      app.canvas.processMouseWheel(event);
+    },
+    { passive: false },
+  );
+  element.addEventListener(
+    "pointerdown",
+    (event) => classic() && event.button === 1 && app.canvas.processMouseDown(event),
+  );
+  element.addEventListener(
+    "pointermove",
+    (event) => classic() && event.buttons & 4 && app.canvas.processMouseMove(event),
+  );
+  element.addEventListener("pointerup", (event) => classic() && event.button === 1 && app.canvas.processMouseUp(event));
+}
+
+/** Whether the value of a widget comes through a wire, or from the subgraph around its node. */
+export function isWired(node, name) {
+  return (node.inputs ?? []).some((input) => input.widget?.name === name && input.link != null);
+}
+
+/**
+ * The inputs of a node that bring media and are wired.
+ * @returns {{input: string, kind: "image" | "clip" | "sound" | "mask"}[]} input: without the name of its group
+ */
+export function wiredInputs(node) {
+  return (node.inputs ?? [])
+    .filter((input) => input.link != null && !input.widget && Object.hasOwn(KIND_OF_TYPE, input.type))
+    .map((input) => ({ input: input.name.split(".").at(-1), kind: KIND_OF_TYPE[input.type] }));
+}
+
+/** What a node is called as long as it exists, also when undo creates it anew. */
+export function placeOf(node) {
+  return `${node.graph?.id}:${node.id}`;
+}
+
+/**
+ * Lets a node, or a widget, do something more on one of its occasions. What goes wrong with it is logged: an error
+ * would keep the whole workflow from opening.
+ */
+export function chain(target, occasion, more) {
+  const before = target[occasion];
+  target[occasion] = function (...given) {
+    const result = before?.apply(this, given);
+    attempt(() => more(...given));
+    return result;
+  };
+}
+
+/** Does something that must not break what ComfyUI does around it. */
+export function attempt(what) {
+  try {
+    what();
+  } catch (error) {
+    console.error("SkyCanvas:", error);
+  }
+}
+
+/** Loads a style sheet beside this file, once. @param {string} path */
+export function addStyle(path) {
+  const { href } = new URL(path, import.meta.url);
+  if ([...document.styleSheets].some((sheet) => sheet.href === href)) return;
+  if (document.querySelector(`link[href="${CSS.escape(href)}"]`)) return;
+  document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
+}

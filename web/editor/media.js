@@ -1,0 +1,460 @@
+/** What the media of a canvas look and sound like, in the pieces that are needed: never a whole file. */
+import { t } from "../words.js";
+import { mediaSeconds } from "./document.js";
+
+/** Seconds of sound that are fetched at a time. */
+export const BLOCK = 30;
+/** Pictures that are fetched at a time; the server gives at most 1024. */
+export const MOST_CELLS = 64;
+/** Requests at a time: a browser has six per server, and ComfyUI's own page needs some of them. */
+const MOST_REQUESTS = 3;
+/** What was used in the last so many milliseconds stays: what is on screen must not be thrown out and fetched again. */
+const FRESH = 10_000;
+/** Samples that the finest stored peak of a waveform stands for. */
+const PEAK = 128;
+
+/**
+ * Something that is fetched once. `await` gives its value or throws its error; a drawing reads `state` and `value` and
+ * is drawn again on "change".
+ * @template T
+ */
+export class Asset {
+  /** @type {"loading" | "ready" | "failed" | "forgotten"} forgotten: ask the library for another one */
+  state = "loading";
+  /** @type {T | null} */
+  value = null;
+  /** @type {string | null} the server's own words */
+  error = null;
+  used = 0;
+
+  /**
+   * @param {string} key
+   * @param {() => Promise<T>} load
+   * @param {(value: T) => number} bytesOf
+   */
+  constructor(key, load, bytesOf) {
+    this.key = key;
+    this.bytes = 0;
+    this.promise = load().then(
+      (value) => {
+        this.bytes = bytesOf(value);
+        this.value = value;
+        if (this.state === "loading") this.state = "ready";
+        return value;
+      },
+      (error) => {
+        this.error = error.message;
+        if (this.state === "loading") this.state = "failed";
+        throw error;
+      },
+    );
+    this.promise.catch(() => {}); // who draws reads `state`, and awaits nothing
+  }
+
+  then(resolve, reject) {
+    return this.promise.then(resolve, reject);
+  }
+}
+
+/**
+ * Frames of a clip in one picture, row by row.
+ * @typedef {{image: ImageBitmap, count: number,
+ *   cell(index: number): {x: number, y: number, width: number, height: number}}} Sheet
+ */
+
+/**
+ * A block of a sound. `peaks(count, start, end)`: lowest and highest samples of `count` equal parts of it, of all
+ * channels: [low, high, low, high, ...]; start, end: seconds into the block.
+ * @typedef {{buffer: AudioBuffer | null, sampleRate: number, channels: Float32Array[], seconds: number,
+ *   peaks(count: number, start?: number, end?: number): Float32Array}} SoundBlock
+ */
+
+export class MediaLibrary extends EventTarget {
+  /**
+   * Events: "change" when anything arrives, fails, or is forgotten; once per frame of the screen at most.
+   * @param {{server: import("../comfy.js").Server, bytes?: number, now?: () => number}} options
+   *   bytes: how much is kept, decoded
+   */
+  constructor({ server, bytes = 384 * 2 ** 20, now = () => performance.now() }) {
+    super();
+    this.server = server;
+    this.bytes = bytes;
+    this.now = now;
+    /** @type {Map<string, Asset<any>>} the least recently used one first */
+    this.assets = new Map();
+    /** @type {Map<string, object>} what the inputs of the node brought on its last run */
+    this.inputs = new Map();
+    this.requests = 0;
+    /** @type {(() => void)[]} */
+    this.waiting = [];
+    this.announced = false;
+  }
+
+  /**
+   * What a file in ComfyUI's input folder is, from its header.
+   * @param {string} file
+   * @returns {Asset<{kind: string, width: number, height: number, frames: number, fps: number, alpha: boolean,
+   *   sound: {samples: number, sample_rate: number, channels: number} | null, bytes: number, modified: number}>}
+   */
+  facts(file) {
+    return this.#asset(`facts ${file}`, async () => (await this.#get("/skycanvas/media", { file })).json(), () => 256);
+  }
+
+  /**
+   * A media of the document with what its file or its input says in place of each null; null where that is not known
+   * (yet).
+   * @param {object} media
+   */
+  known(media) {
+    let facts = null;
+    if (media.file !== null) {
+      const { value } = this.facts(media.file);
+      facts = value && media.kind === "sound" ? value.sound : value;
+    } else if (media.input !== null) {
+      facts = this.inputs.get(media.input) ?? null;
+    }
+    if (facts === null) return media;
+    return Object.fromEntries(Object.entries(media).map(([name, value]) => [name, value ?? facts[name] ?? null]));
+  }
+
+  /** Seconds that a clip or a sound lasts; null where that is not known (yet). */
+  seconds(media) {
+    return mediaSeconds(media) ?? mediaSeconds(this.known(media));
+  }
+
+  /** Pixels of an image, a clip or a mask; null where that is not known (yet). */
+  size(media) {
+    const { width, height } = media.width && media.height ? media : this.known(media);
+    return width && height ? { width, height } : null;
+  }
+
+  /**
+   * Frames of a clip as the canvas shows them: the i-th at start + i / fps seconds. `side`: the longer one, in pixels.
+   * An image, and whatever comes through an input, has one cell for all.
+   * @param {object} media of the document
+   * @param {{fps?: number, start?: number, frames?: number, side?: number}} [options]
+   * @returns {Asset<Sheet>}
+   */
+  sheet(media, { fps = 1, start = 0, frames = 1, side = 96 } = {}) {
+    if (media.file === null || media.kind !== "clip") {
+      const picture = this.picture(media, { side });
+      return this.#asset(
+        `sheet of ${picture.key}`,
+        async () => {
+          const image = await picture;
+          return { image, count: 1, cell: () => ({ x: 0, y: 0, width: image.width, height: image.height }) };
+        },
+        () => 0,
+      );
+    }
+    const query = { file: media.file, fps, start, frames, side };
+    return this.#asset(
+      `sheet ${Object.values(query).join(" ")}`,
+      async () => {
+        const response = await this.#get("/skycanvas/sheet", query);
+        const size = response.headers.get("X-SkyCanvas-Cell") ?? "";
+        const image = await createImageBitmap(await response.blob());
+        return { image, count: frames, cell: cellsOf(size, frames) };
+      },
+      ({ image }) => bytesOfImage(image),
+    );
+  }
+
+  /**
+   * One sharp picture of an image, a mask, or a clip `time` seconds into it. `side`: the longer one, in pixels.
+   * @param {object} media of the document
+   * @param {{time?: number, side?: number}} [options]
+   * @returns {Asset<ImageBitmap>}
+   */
+  picture(media, { time = 0, side = 1024 } = {}) {
+    if (media.file === null) return this.#preview(media);
+    const query = { file: media.file, time, side };
+    return this.#asset(
+      `picture ${Object.values(query).join(" ")}`,
+      async () => createImageBitmap(await (await this.#get("/skycanvas/picture", query)).blob()),
+      bytesOfImage,
+    );
+  }
+
+  /**
+   * The block of a sound, or of a clip's own sound, in which second `start` lies: the n-th begins at n * BLOCK.
+   * @param {object} media of the document
+   * @param {{start?: number}} [options]
+   * @returns {Asset<SoundBlock>}
+   */
+  sound(media, { start = 0 } = {}) {
+    if (media.file === null) {
+      return this.#asset(
+        `unheard ${media.input}`,
+        async () => {
+          throw new Error(t("media.unheard"));
+        },
+        () => 0,
+      );
+    }
+    const block = Math.floor(start / BLOCK + 1e-9);
+    return this.#asset(
+      `sound ${block} ${media.file}`,
+      async () => {
+        const query = { file: media.file, start: block * BLOCK, duration: BLOCK };
+        return soundBlock(await (await this.#get("/skycanvas/sound", query)).arrayBuffer());
+      },
+      ({ channels }) => 2 * channels.length * channels[0].byteLength, // the samples, and their copy for playing
+    );
+  }
+
+  /**
+   * Puts a file into ComfyUI's input folder.
+   * @param {Blob} blob
+   * @param {string} [name]
+   * @returns {Promise<string>} its name there, which differs where one of that name and other content is there already
+   */
+  async upload(blob, name = blob.name) {
+    const body = new FormData();
+    body.append("image", blob, name);
+    body.append("subfolder", "skycanvas");
+    body.append("type", "input");
+    const response = await this.server.fetch("/upload/image", { method: "POST", body });
+    if (!response.ok) throw new Error(await errorOf(response));
+    const saved = await response.json();
+    const file = saved.subfolder ? `${saved.subfolder}/${saved.name}` : saved.name;
+    this.forget(file);
+    return file;
+  }
+
+  /**
+   * What is wired to the node, as its last run saw it.
+   * @param {{input: string, kind: string,
+   *   preview: {filename: string, subfolder: string, type: string} | null}[]} inputs
+   */
+  setInputs(inputs) {
+    this.inputs = new Map(inputs.map((input) => [input.input, input]));
+    this.#drop((key) => key.includes("preview ") || key.startsWith("unheard "));
+  }
+
+  /** Fetches all of a file anew when it is asked for next, failed parts too. */
+  forget(file) {
+    this.#drop((key) => ` ${key} `.includes(` ${file} `));
+  }
+
+  /** @param {(key: string) => boolean} which */
+  #drop(which) {
+    for (const [key, asset] of [...this.assets].filter(([key]) => which(key))) {
+      asset.state = "forgotten";
+      this.assets.delete(key);
+    }
+    this.#change();
+  }
+
+  #preview(media) {
+    const preview = this.inputs.get(media.input)?.preview;
+    return this.#asset(
+      `preview ${media.input}`,
+      async () => {
+        // it is gone after a restart of the server: another run makes it again
+        const response = preview ? await this.#get("/view", preview).catch(() => null) : null;
+        if (response === null) throw new Error(t("media.not_run", { input: String(media.input) }));
+        return createImageBitmap(await response.blob());
+      },
+      bytesOfImage,
+    );
+  }
+
+  /**
+   * @template T
+   * @param {string} key
+   * @param {() => Promise<T>} load
+   * @param {(value: T) => number} bytesOf
+   * @returns {Asset<T>}
+   */
+  #asset(key, load, bytesOf) {
+    let asset = this.assets.get(key);
+    if (asset === undefined) {
+      asset = new Asset(key, load, bytesOf);
+      const done = () => {
+        this.#evict();
+        this.#change();
+      };
+      asset.promise.then(done, done);
+    } else {
+      this.assets.delete(key); // a Map keeps the order of insertion
+    }
+    asset.used = this.now();
+    this.assets.set(key, asset);
+    return asset;
+  }
+
+  #evict() {
+    let bytes = 0;
+    for (const asset of this.assets.values()) bytes += asset.bytes;
+    for (const [key, asset] of this.assets) {
+      if (bytes <= this.bytes || asset.used > this.now() - FRESH) return;
+      if (asset.state !== "ready") continue;
+      this.assets.delete(key);
+      bytes -= asset.bytes;
+    }
+  }
+
+  #change() {
+    if (this.announced) return;
+    this.announced = true;
+    const announce = () => {
+      this.announced = false;
+      this.dispatchEvent(new Event("change"));
+    };
+    if (globalThis.requestAnimationFrame) requestAnimationFrame(announce);
+    else setTimeout(announce);
+  }
+
+  /** @param {string} path @param {Record<string, string | number>} query */
+  async #get(path, query) {
+    if (this.requests === MOST_REQUESTS) await new Promise((resolve) => this.waiting.push(resolve));
+    else this.requests += 1;
+    try {
+      const response = await this.server.fetch(`${path}?${new URLSearchParams(/** @type {any} */ (query))}`);
+      if (!response.ok) throw new Error(await errorOf(response));
+      return response;
+    } finally {
+      const next = this.waiting.shift();
+      if (next) next();
+      else this.requests -= 1;
+    }
+  }
+}
+
+/**
+ * Why a request failed, in the server's own words where it has some.
+ * @param {Response} response
+ */
+export async function errorOf(response) {
+  const text = await response.text();
+  try {
+    const { error } = JSON.parse(text);
+    if (typeof error === "string") return error;
+  } catch {
+    // a proxy's or ComfyUI's own page says nothing that an artist could use
+  }
+  return t("media.status", { status: response.status });
+}
+
+/**
+ * Where the cells of a sheet lie. size: of a cell, as "WxH".
+ * @param {string} size
+ * @param {number} count
+ */
+export function cellsOf(size, count) {
+  const [width, height] = size.split("x").map(Number);
+  if (!(width > 0 && height > 0)) throw new Error(t("media.sheet", { size }));
+  const columns = Math.ceil(Math.sqrt(count));
+  return (index) => {
+    const cell = Math.min(Math.max(index, 0), count - 1);
+    return { x: (cell % columns) * width, y: Math.floor(cell / columns) * height, width, height };
+  };
+}
+
+/** @param {ImageBitmap} image */
+function bytesOfImage(image) {
+  return image.width * image.height * 4;
+}
+
+/**
+ * Reads 16 bit PCM WAV.
+ * @param {ArrayBuffer} bytes
+ * @returns {{sampleRate: number, channels: Float32Array[]}} samples are -1 to 1
+ */
+export function readWav(bytes) {
+  const view = new DataView(bytes);
+  const tag = (at) => String.fromCharCode(...new Uint8Array(bytes, at, 4));
+  const bad = () => new Error(t("media.wav"));
+  if (bytes.byteLength < 12 || tag(0) !== "RIFF" || tag(8) !== "WAVE") throw bad();
+  let sampleRate = 0;
+  let count = 0;
+  for (let at = 12; at + 8 <= bytes.byteLength; ) {
+    const name = tag(at);
+    const size = Math.min(view.getUint32(at + 4, true), bytes.byteLength - at - 8);
+    if (name === "fmt ") {
+      count = view.getUint16(at + 10, true);
+      sampleRate = view.getUint32(at + 12, true);
+      if (count < 1 || view.getUint16(at + 22, true) !== 16) throw bad();
+    } else if (name === "data" && count) {
+      const samples = Math.floor(size / (2 * count));
+      const channels = Array.from({ length: count }, () => new Float32Array(samples));
+      for (let i = 0, from = at + 8; i < samples; i++) {
+        for (let c = 0; c < count; c++, from += 2) channels[c][i] = view.getInt16(from, true) / 32768;
+      }
+      return { sampleRate, channels };
+    }
+    at += 8 + size + (size % 2);
+  }
+  throw bad();
+}
+
+/**
+ * Lowest and highest samples of all channels, for each `size` samples: [low, high, low, high, ...].
+ * @param {Float32Array[]} channels
+ * @param {number} [size]
+ */
+export function peaksOf(channels, size = PEAK) {
+  const samples = channels[0].length;
+  const peaks = new Float32Array(2 * Math.ceil(samples / size));
+  for (let bin = 0; 2 * bin < peaks.length; bin++) {
+    let low = 1;
+    let high = -1;
+    for (const channel of channels) {
+      for (let i = bin * size, end = Math.min(samples, i + size); i < end; i++) {
+        if (channel[i] < low) low = channel[i];
+        if (channel[i] > high) high = channel[i];
+      }
+    }
+    peaks[2 * bin] = low;
+    peaks[2 * bin + 1] = high;
+  }
+  return peaks;
+}
+
+/**
+ * Peaks of `count` equal parts of peaks `first` to `last` (not included, both may be fractions); 0, 0 past their end.
+ * @param {Float32Array} peaks
+ */
+export function regroup(peaks, count, first, last) {
+  const bins = peaks.length / 2;
+  const result = new Float32Array(2 * count);
+  for (let part = 0; part < count; part++) {
+    const from = Math.max(0, Math.floor(first + ((last - first) * part) / count));
+    const to = Math.min(bins, Math.max(from + 1, Math.ceil(first + ((last - first) * (part + 1)) / count)));
+    if (from >= to) continue;
+    let low = 1;
+    let high = -1;
+    for (let bin = from; bin < to; bin++) {
+      if (peaks[2 * bin] < low) low = peaks[2 * bin];
+      if (peaks[2 * bin + 1] > high) high = peaks[2 * bin + 1];
+    }
+    result[2 * part] = low;
+    result[2 * part + 1] = high;
+  }
+  return result;
+}
+
+/** @param {ArrayBuffer} bytes @returns {SoundBlock} */
+function soundBlock(bytes) {
+  const { sampleRate, channels } = readWav(bytes);
+  const stored = peaksOf(channels);
+  const seconds = channels[0].length / sampleRate;
+  /** @type {AudioBuffer | null} */
+  let buffer = null;
+  return {
+    sampleRate,
+    channels,
+    seconds,
+    /** Made when it is played first; null of a sound without samples. */
+    get buffer() {
+      if (buffer === null && channels[0].length) {
+        buffer = new AudioBuffer({ length: channels[0].length, numberOfChannels: channels.length, sampleRate });
+        channels.forEach((channel, index) => buffer.copyToChannel(channel, index));
+      }
+      return buffer;
+    },
+    peaks: (count, start = 0, end = seconds) =>
+      regroup(stored, count, (start * sampleRate) / PEAK, (end * sampleRate) / PEAK),
+  };
+}

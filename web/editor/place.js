@@ -1,0 +1,70 @@
+/** New media on a canvas: where it goes, and for how long. */
+import { add, find, freeId, itemsOf, trim } from "./document.js";
+import { firstBox } from "./geometry.js";
+
+/**
+ * Puts a file on the canvas: a picture on the frame, a clip with its sound from the frame on, a sound likewise.
+ * @param {import("./document.js").CanvasDocument} document
+ * @param {string} file in ComfyUI's input folder
+ * @param {{kind: string, width: ?number, height: ?number, frames: ?number, fps: ?number, alpha: boolean,
+ *   sound: ?{samples: number, sample_rate: number, channels: number}}} facts as /skycanvas/media answers
+ * @param {{frame: number, point?: ?{x: number, y: number}}} where
+ * @returns {{document: import("./document.js").CanvasDocument, ids: string[]}} ids of what is new
+ */
+export function placeFile(document, file, { kind, width, height, frames, fps, alpha, sound }, where) {
+  if (kind === "sound") return placeSound(document, file, { kind: "sound", file, ...sound }, where.frame);
+  const media = { [file]: { kind, width, height, file, ...(kind === "clip" && { frames, fps }) } };
+  if (alpha) media[`${file} alpha`] = { kind: "mask", width, height, frames: kind === "clip" ? frames : 1, file };
+  const result = placePicture(document, file, media, where, alpha ? `${file} alpha` : null);
+  if (kind !== "clip" || !sound) return result;
+  const heard = placeSound(result.document, `${file} sound`, { kind: "sound", file, ...sound }, where.frame);
+  return { document: heard.document, ids: [...result.ids, ...heard.ids] };
+}
+
+/**
+ * Puts what comes through an input of the node on the canvas.
+ * @param {import("./document.js").CanvasDocument} document
+ * @param {string} input such as "image_0"
+ * @param {import("./document.js").Media} media with the facts that are known
+ * @param {{frame: number, point?: ?{x: number, y: number}}} where
+ */
+export function placeInput(document, input, media, where) {
+  if (media.kind === "sound") return placeSound(document, input, media, where.frame);
+  if (media.kind !== "mask") return placePicture(document, input, { [input]: media }, where, null);
+  const id = freeId(document, "region");
+  const { width, height } = document;
+  const box = { x: 0, y: 0, width: media.width ?? width, height: media.height ?? height };
+  const frames = Math.min(document.frames - where.frame, (media.frames ?? 1) > 1 ? media.frames : document.frames);
+  const region = { kind: "mask", id, action: "generate", media: input, frame: where.frame, frames, box };
+  return { document: add(document, "regions", region, { [input]: media }), ids: [id] };
+}
+
+function placePicture(document, name, media, { frame, point = null }, alpha) {
+  const id = freeId(document, "placement");
+  const { kind, width, height } = media[name];
+  const box = firstBox({ width: width ?? document.width, height: height ?? document.height }, document, point);
+  const item = { id, media: name, frame, frames: 1, box, fit: "cover", alpha };
+  const added = add(document, "placements", item, media);
+  return { document: kind === "clip" ? trim(added, id, "end", document.frames) : added, ids: [id] };
+}
+
+function placeSound(document, name, media, frame) {
+  const id = freeId(document, "sound");
+  const time = Math.round((frame / document.fps) * 1e6) / 1e6;
+  const rest = document.frames / document.fps - time;
+  const length = media.samples && media.sample_rate ? media.samples / media.sample_rate : rest;
+  const duration = Math.max(Math.floor(Math.min(rest, length) * 1e6) / 1e6, 0.001);
+  return { document: add(document, "sounds", { id, media: name, time, duration }, { [name]: media }), ids: [id] };
+}
+
+/** How much of a placed clip or sound the canvas has room for, in seconds; null where all of it is there. */
+export function cutShort(document, ids, seconds) {
+  const ends = ids.map((id) => find(document, id)).map((item) => item.duration ?? item.frames / document.fps);
+  const shown = Math.max(...ends);
+  return seconds !== null && shown < seconds - 1 / document.fps ? shown : null;
+}
+
+/** Whether anything on a canvas, or its prompt, uses a media. */
+export function isUsed(document, name) {
+  return [...itemsOf(document), ...document.references].some((item) => item.media === name || item.alpha === name);
+}

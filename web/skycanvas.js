@@ -1,0 +1,108 @@
+/** Binds the editor and the view to their nodes. */
+import * as comfy from "./comfy.js";
+import { Editor } from "./editor/editor.js";
+import { MediaLibrary } from "./editor/media.js";
+import { Session } from "./editor/session.js";
+import { element } from "./editor/dom.js";
+import { attachView } from "./result/view.js";
+import { setLocale } from "./words.js";
+
+const EDITOR = "SkyCanvasEditor";
+const VIEW = "SkyCanvasView";
+const VALUE = "document";
+const LEAST_HEIGHT = 340; // pixels of the editor, as in style.css
+const SIZE = [740, 760]; // of a new node
+const KEPT = 8;
+
+/**
+ * Editors whose nodes are gone, by the place of the node: undo creates every node anew, and the editor goes on with its
+ * pictures, its selection and its zoom, in full screen too. The latest stand last.
+ * @type {Map<string, Binding>}
+ */
+const waiting = new Map();
+
+/** An editor and the node that it belongs to now. */
+class Binding {
+  constructor() {
+    this.node = null;
+    this.session = new Session({ onCommit: (text) => this.#write(text) });
+    this.library = new MediaLibrary({ server: comfy.server });
+    this.editor = new Editor({ session: this.session, library: this.library, comfy });
+  }
+
+  /** The widget that holds the value. */
+  get source() {
+    return this.node.widgets.find((widget) => widget.name === VALUE);
+  }
+
+  /** Shows what the node holds now. */
+  read() {
+    this.session.load(String(this.source.value));
+    this.session.locked = comfy.isWired(this.node, VALUE);
+    this.editor.setInputs(comfy.wiredInputs(this.node));
+  }
+
+  #write(text) {
+    const { source } = this;
+    source.value = text;
+    source.callback?.(text);
+    comfy.captureUndo();
+  }
+}
+
+function attachEditor(node) {
+  comfy.addStyle("./editor/timeline.css");
+  comfy.addStyle("./editor/style.css");
+  const source = node.widgets.find((widget) => widget.name === VALUE);
+  const home = element("div", "home");
+  comfy.addElement(node, "editor", "SKYCANVAS_EDITOR", home, LEAST_HEIGHT);
+  source.hidden = true;
+  source.options.hidden = true;
+  node.setSize?.(node.size.map((side, axis) => Math.max(side, SIZE[axis])));
+
+  /** @type {Binding | null} */
+  let binding = null;
+  let place = ""; // as it was while the node was there: a graph that is cleared has forgotten its id
+  // a node has its number only after it was created, and a clone that is never added needs no editor
+  const bind = () => {
+    if (binding !== null || node.id === -1) return;
+    place = comfy.placeOf(node);
+    binding = waiting.get(place) ?? new Binding();
+    waiting.delete(place);
+    binding.node = node;
+    if (binding.editor.dialog === null) home.append(binding.editor.root);
+    else binding.editor.home = home;
+    binding.read();
+  };
+  comfy.chain(node, "onAdded", bind);
+  comfy.chain(node, "onConfigure", () => {
+    bind();
+    binding?.read();
+  });
+  comfy.chain(node, "onConnectionsChange", () => binding?.read());
+  comfy.chain(source, "callback", () => binding?.read());
+  comfy.chain(node, "onExecuted", (output) => {
+    if (output?.skycanvas_inputs) binding?.editor.showInputs(output.skycanvas_inputs);
+  });
+  comfy.chain(node, "onRemoved", () => {
+    if (binding === null) return;
+    waiting.set(place, binding);
+    binding.editor.player.pause();
+    binding = null;
+    if (waiting.size <= KEPT) return;
+    const [[oldest, { editor }]] = waiting;
+    waiting.delete(oldest);
+    editor.destroy();
+  });
+}
+
+comfy.register({
+  name: "SkyCanvas",
+  nodeCreated(node) {
+    comfy.attempt(() => {
+      setLocale(comfy.locale());
+      if (node.comfyClass === EDITOR) attachEditor(node);
+      if (node.comfyClass === VIEW) attachView(node, comfy);
+    });
+  },
+});
