@@ -166,11 +166,13 @@ def clips() -> dict[str, Clip]:
 
 
 def pictures() -> dict[str, Tensor]:
-    """[1, 3, 1, 64, 64] in [-1, 1], by the names of their files."""
+    """[1, 3, 1, 64, 64] in [-1, 1], a patch smaller, by the names of their files."""
+    around = slice(18, 46)
     return {
         **{name: scene(**attributes).render() for name, attributes in PICTURES.items()},
         **{f"{name}_background": scene(background=name).background_picture() for name in BACKGROUNDS},
         "face": faces(scene(**FACE), torch.zeros(1, 1)),
+        "white_circle_patch": scene(**PICTURES["white_circle"]).render()[..., around, around],
     }
 
 

@@ -16,6 +16,7 @@ FILES = (
     "high_buzz.flac",
     "red_circle_logo.mkv", "red_circle_subtitle.mkv", "red_circle_watermark.mkv", "red_circle_yellow_square.mkv",
     "talking_face.mkv", "shrinking_square.mkv", "face.png", "low_voice.flac", "green_square_large.mkv",
+    "white_circle_patch.png",
 )  # fmt: skip
 
 
@@ -56,7 +57,8 @@ class SkyCanvasExample(io.ComfyNode):
                     "example",
                     options=list(FILES),
                     tooltip="64 x 64 pixels. Clips (.mkv) have 17 frames, blue_triangle 33, at 16 frames per second. "
-                    "green_square_large is green_square with 128 x 128 pixels and 33 frames, at 32.",
+                    "green_square_large is green_square with 128 x 128 pixels and 33 frames, at 32. white_circle_patch "
+                    "is the middle of white_circle, 28 x 28.",
                 )
             ],
             outputs=[
