@@ -6,7 +6,7 @@ import io as streams
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,13 +129,16 @@ class Tensors(Source):
         mask: Tensor | None = None,
         audio: dict | None = None,
     ):
-        self.name, self.pictures, self.fps, self.film, self.mask = name, pictures, fps, film, mask
+        self.name, self.pictures, self.fps, self.film = name, pictures, fps, film
+        self.mask = mask[None] if mask is not None and mask.ndim == 2 else mask
         self.waveform, self.sample_rate = (None, None) if audio is None else waveform_of(audio, name)
         if pictures is not None and pictures.shape[-1] == 4:
             self.pictures, self.mask = pictures[..., :3], pictures[..., 3]
 
     def media(self, kind: Kind) -> Media:
         held = self._held(kind)
+        if not held.numel():
+            raise MediaError(f"{self.name} is empty, of shape {list(held.shape)}: connect one that has something in it")
         if kind == "sound":
             return Media(kind=kind, samples=held.shape[1], sample_rate=self.sample_rate, channels=held.shape[0])
         frames, height, width = held.shape[:3]
@@ -178,16 +181,17 @@ def source_of(name: str, value: Any, fps: float) -> Source:
 def seen(source: Source) -> dict[str, Any]:
     """Facts of what is wired in, and a small picture of it in the temp folder, for the editor."""
     kinds: tuple[Kind, ...] = ("image", "clip", "mask", "sound")
+    fitting = []
     for kind in kinds:
-        try:
-            facts = source.media(kind)
-        except MediaError:
-            continue
-        break
+        with suppress(MediaError):
+            fitting.append(source.media(kind))
+    if not fitting:
+        return {"kind": None, "preview": None}  # empty; an error if the canvas uses it
+    facts = fitting[0]
     known = {name: value for name, value in facts if name not in ("file", "input")}
-    if kind == "sound":
+    if facts.kind == "sound":
         return known | {"preview": None}
-    picture, _ = source.read(kind, 0, 1)
+    picture, _ = source.read(facts.kind, 0, 1)
     image = Image.fromarray((picture[0].float().cpu().clamp(0, 1) * 255).round().byte().numpy())
     image.thumbnail((PREVIEW, PREVIEW))
     content = streams.BytesIO()

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ..canvas.canvas import SPEAKERS
 from ..canvas.document import MAX_SIDE, CanvasError, Kind, Media
+from .example import EXAMPLES, FILES
 
 # A file from elsewhere may say anything of itself
 MOST_PIXELS = 2**26  # of a frame
@@ -42,6 +43,8 @@ NEAR = 10.0  # seconds that are decoded through, not jumped over
 MISSING = 0.5  # seconds that a file may end before its header says so: the last picture stays, the sound is silent
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue; ITU-R BT.601, as Pillow's L
 WORDS = {"image": "a picture", "clip": "a clip", "sound": "a sound", "mask": "a mask"}
+
+EXAMPLE = "example:"
 
 Check = Callable[[], None]  # called now and then, raises to stop
 
@@ -65,7 +68,12 @@ class TooLargeError(MediaError):
 
 
 def find(name: str) -> str:
-    """Path of a file in the input folder, or below it. MissingError; MediaError for names that lead elsewhere."""
+    """Path of a file in the input folder, or below it. MissingError; MediaError for names that lead elsewhere.
+
+    EXAMPLE and a name of 'Example Media' is that file, for the editor to show: no canvas can name it.
+    """
+    if name.startswith(EXAMPLE) and (example := name.removeprefix(EXAMPLE)) in FILES:
+        return str(EXAMPLES / example)
     Media(kind="image", file=name)  # CanvasError for a name that is none
     folder = os.path.realpath(folder_paths.get_input_directory())
     path = os.path.realpath(os.path.join(folder, name))

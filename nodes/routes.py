@@ -13,7 +13,6 @@ import math
 import os
 import threading
 import time
-import wave
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -270,6 +269,8 @@ def sound(query: Mapping[str, str], check: Check) -> File:
     duration = number(query, "duration", 0, MOST_SOUND, min(left, MOST_SOUND))
     begin = min(round(start * rate), samples)
     waveform, _ = source.read("sound", begin, min(begin + round(duration * rate), samples), check)
+    import wave  # few sessions need it
+
     content = io.BytesIO()
     with wave.open(content, "wb") as file:
         file.setnchannels(len(waveform))

@@ -10,6 +10,8 @@ const LISTS = [
   ["LoadVideo", "file"],
   ["LoadAudio", "audio"],
 ];
+/** Media of the pack, as the routes call them: see nodes/files.py. */
+const EXAMPLES = [["SkyCanvasExample", "example", "example:"]];
 /** What a socket of a type brings. */
 const KIND_OF_TYPE = { IMAGE: "image", VIDEO: "clip", AUDIO: "sound", MASK: "mask" };
 
@@ -135,12 +137,23 @@ export function isWired(node, name) {
 
 /**
  * The inputs of a node that bring media and are wired.
- * @returns {{input: string, kind: "image" | "clip" | "sound" | "mask"}[]} input: without the name of its group
+ * @returns {{input: string, kind: "image" | "clip" | "sound" | "mask", file: string | null}[]} input: without the name
+ *   of its group; file: where the wire comes straight from a loader
  */
 export function wiredInputs(node) {
-  return (node.inputs ?? [])
-    .filter((input) => input.link != null && !input.widget && Object.hasOwn(KIND_OF_TYPE, input.type))
-    .map((input) => ({ input: input.name.split(".").at(-1), kind: KIND_OF_TYPE[input.type] }));
+  return (node.inputs ?? []).flatMap((input, slot) => {
+    if (input.link == null || input.widget || !Object.hasOwn(KIND_OF_TYPE, input.type)) return [];
+    const kind = KIND_OF_TYPE[input.type];
+    return [{ input: input.name.split(".").at(-1), kind, file: kind === "mask" ? null : loadedFile(node, slot) }];
+  });
+}
+
+/** The file that the loader at the other end of a wire reads; null where something else is there. */
+function loadedFile(node, slot) {
+  const origin = node.getInputNode?.(slot);
+  const [, name, prefix = ""] = [...LISTS, ...EXAMPLES].find(([type]) => type === origin?.comfyClass) ?? [];
+  const value = origin?.widgets?.find((widget) => widget.name === name)?.value;
+  return typeof value === "string" && !value.endsWith("]") ? prefix + value : null; // "a.png [output]" lies elsewhere
 }
 
 /** What a node is called as long as it exists, also when undo creates it anew. */

@@ -20,6 +20,8 @@ const KEPT = 8;
  * @type {Map<string, Binding>}
  */
 const waiting = new Map();
+/** @type {Set<Binding>} those whose nodes are there */
+const bound = new Set();
 
 /** An editor and the node that it belongs to now. */
 class Binding {
@@ -28,6 +30,8 @@ class Binding {
     this.session = new Session({ onCommit: (text) => this.#write(text) });
     this.library = new MediaLibrary({ server: comfy.server });
     this.editor = new Editor({ session: this.session, library: this.library, comfy });
+    // a loader at the other end of a wire does not say when it has another file
+    this.editor.root.addEventListener("pointerenter", () => comfy.attempt(() => this.trace()));
   }
 
   /** The widget that holds the value. */
@@ -39,7 +43,12 @@ class Binding {
   read() {
     this.session.load(String(this.source.value));
     this.session.locked = comfy.isWired(this.node, VALUE);
-    this.editor.setInputs(comfy.wiredInputs(this.node));
+    this.trace();
+  }
+
+  /** Takes what the wires bring now. */
+  trace() {
+    if (bound.has(this)) this.editor.setInputs(comfy.wiredInputs(this.node));
   }
 
   #write(text) {
@@ -70,6 +79,7 @@ function attachEditor(node) {
     binding = waiting.get(place) ?? new Binding();
     waiting.delete(place);
     binding.node = node;
+    bound.add(binding);
     if (binding.editor.dialog === null) home.append(binding.editor.root);
     else binding.editor.home = home;
     binding.read();
@@ -87,6 +97,7 @@ function attachEditor(node) {
   comfy.chain(node, "onRemoved", () => {
     if (binding === null) return;
     waiting.set(place, binding);
+    bound.delete(binding);
     binding.editor.player.pause();
     binding = null;
     if (waiting.size <= KEPT) return;
@@ -98,6 +109,10 @@ function attachEditor(node) {
 
 comfy.register({
   name: "SkyCanvas",
+  afterConfigureGraph() {
+    // only now all nodes have their values
+    for (const binding of bound) comfy.attempt(() => binding.trace());
+  },
   nodeCreated(node) {
     comfy.attempt(() => {
       setLocale(comfy.locale());

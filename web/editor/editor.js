@@ -111,21 +111,24 @@ export class Editor {
   }
 
   /**
-   * What is wired to the node: it can be placed, and its pictures are known after a run.
-   * @param {{input: string, kind: string}[]} inputs
+   * What is wired to the node: it can be placed. Its pictures are known after a run, or from the file of a loader.
+   * @param {{input: string, kind: string, file: string | null}[]} inputs
    */
   setInputs(inputs) {
     if (JSON.stringify(inputs) === JSON.stringify(this.inputs)) return;
     this.inputs = inputs;
     const known = this.library.inputs;
-    this.library.setInputs(inputs.map((input) => known.get(input.input) ?? { ...input, preview: null }));
+    this.library.setInputs(
+      inputs.map((wire) => ({ preview: null, ...wire, ...known.get(wire.input), file: wire.file })),
+    );
     this.inspector.refresh();
   }
 
   /** Takes what the inputs brought on the last run of the node, with a picture of each; the canvas remembers its size. */
   showInputs(inputs) {
     const { session } = this;
-    this.library.setInputs(inputs);
+    const files = new Map(this.inputs.map(({ input, file }) => [input, file]));
+    this.library.setInputs(inputs.map((found) => ({ ...found, file: files.get(found.input) ?? null })));
     const seen = new Map(inputs.map(({ input, preview, ...facts }) => [input, facts]));
     const named = Object.entries(session.document.media).filter(([, media]) => seen.has(media.input));
     if (!named.length || !session.editable) return;
@@ -623,8 +626,16 @@ export class Editor {
   }
 
   /** Puts what is wired to an input on the canvas. */
-  placeInput(input) {
-    const known = this.library.inputs.get(input);
+  async placeInput(input) {
+    let known = this.library.inputs.get(input);
+    if (known?.file) {
+      try {
+        const facts = await this.library.facts(known.file);
+        known = known.kind === "sound" ? { ...facts.sound, kind: "sound" } : facts;
+      } catch {
+        // its picture says why
+      }
+    }
     const fields = ["kind", "width", "height", "frames", "fps", "samples", "sample_rate", "channels"];
     const facts = Object.fromEntries(fields.filter((name) => known?.[name]).map((name) => [name, known[name]]));
     if (facts.kind === "image" || facts.kind === "mask") delete facts.fps;

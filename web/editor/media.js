@@ -107,8 +107,9 @@ export class MediaLibrary extends EventTarget {
    */
   known(media) {
     let facts = null;
-    if (media.file !== null) {
-      const { value } = this.facts(media.file);
+    const { file } = this.#traced(media);
+    if (file !== null) {
+      const { value } = this.facts(file);
       facts = value && media.kind === "sound" ? value.sound : value;
     } else if (media.input !== null) {
       facts = this.inputs.get(media.input) ?? null;
@@ -136,6 +137,7 @@ export class MediaLibrary extends EventTarget {
    * @returns {Asset<Sheet>}
    */
   sheet(media, { fps = 1, start = 0, frames = 1, side = 96 } = {}) {
+    media = this.#traced(media);
     if (media.file === null || media.kind !== "clip") {
       const picture = this.picture(media, { side });
       return this.#asset(
@@ -167,6 +169,7 @@ export class MediaLibrary extends EventTarget {
    * @returns {Asset<ImageBitmap>}
    */
   picture(media, { time = 0, side = 1024 } = {}) {
+    media = this.#traced(media);
     if (media.file === null) return this.#preview(media);
     const query = { file: media.file, time, side };
     return this.#asset(
@@ -183,6 +186,7 @@ export class MediaLibrary extends EventTarget {
    * @returns {Asset<SoundBlock>}
    */
   sound(media, { start = 0 } = {}) {
+    media = this.#traced(media);
     if (media.file === null) {
       return this.#asset(
         `unheard ${media.input}`,
@@ -223,8 +227,8 @@ export class MediaLibrary extends EventTarget {
   }
 
   /**
-   * What is wired to the node, as its last run saw it.
-   * @param {{input: string, kind: string,
+   * What is wired to the node, as its last run saw it. file: where the wire comes straight from a loader.
+   * @param {{input: string, kind: string, file?: string | null,
    *   preview: {filename: string, subfolder: string, type: string} | null}[]} inputs
    */
   setInputs(inputs) {
@@ -244,6 +248,12 @@ export class MediaLibrary extends EventTarget {
       this.assets.delete(key);
     }
     this.#change();
+  }
+
+  /** The media with the file that is wired to its input, where one is known. */
+  #traced(media) {
+    const file = media.input === null ? null : this.inputs.get(media.input)?.file;
+    return file ? { ...media, file } : media;
   }
 
   #preview(media) {

@@ -299,7 +299,8 @@ export class Player {
     this.result.video.muted = muted || mode === "source";
     this.source.video.muted = muted || mode !== "source";
     const full = document.fullscreenElement === this.root;
-    dress(this.playButton, ...(this.playing ? ["pause", t("view.pause")] : ["play", t("view.play")]), { shortcut: "Space" });
+    const action = this.playing ? "pause" : "play";
+    dress(this.playButton, action, t(`view.${action}`), { shortcut: "Space" });
     dress(this.loopButton, "loop", t("view.loop"), { shortcut: "L", pressed: loop });
     dress(this.muteButton, muted ? "muted" : "sound", t("view.mute"), { shortcut: "M", pressed: muted });
     dress(this.fullButton, full ? "small" : "full", t("view.full"), { shortcut: "F", pressed: full });
@@ -315,9 +316,8 @@ export class Player {
     this.download.download = `${mode === "source" ? "source" : "result"}${number}.mp4`;
     const say = ([key, values]) => t(key, values);
     this.facts.title = this.facts.textContent = facts(this.#leading, this.#view.fps).map(say).join(" · ");
-    this.notes.replaceChildren(
-      ...notes(this.#view, this.#settings.clip).map(say).map((text) => element("li", "", { textContent: text, title: text })),
-    );
+    const said = notes(this.#view, this.#settings.clip).map(say);
+    this.notes.replaceChildren(...said.map((text) => element("li", "", { textContent: text, title: text })));
     this.#refreshTime();
     this.#layout();
   }

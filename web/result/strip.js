@@ -16,7 +16,8 @@ export class Strip {
    */
   show(clips) {
     this.root.hidden = clips.length < 2;
-    this.root.replaceChildren(...(clips.length < 2 ? [] : clips.map((clip, index) => this.#make(clip, index, clips.length))));
+    const thumbs = this.root.hidden ? [] : clips.map((clip, index) => this.#make(clip, index, clips.length));
+    this.root.replaceChildren(...thumbs);
   }
 
   /** Marks the clip that is played. */
@@ -34,7 +35,8 @@ export class Strip {
     let video = null;
     const play = () => {
       if (video) return;
-      video = element("video", "view-poster", { src: this.url(clip.video), muted: true, loop: true, playsInline: true });
+      const src = this.url(clip.video);
+      video = element("video", "view-poster", { src, muted: true, loop: true, playsInline: true });
       video.play().catch(() => {}); // the poster stays
       button.append(video);
     };

@@ -80,5 +80,6 @@ export class Timeline {
 
 /** A drawing of so many units that fills its place, whatever its proportions. */
 function stretched(width, height, ...children) {
-  return shape("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, ...children);
+  const viewBox = `0 0 ${width} ${height}`;
+  return shape("svg", { viewBox, preserveAspectRatio: "none", "aria-hidden": "true" }, ...children);
 }

@@ -7,9 +7,9 @@ const SIZE = [420, 620]; // of a new node
 const KEPT = 32;
 
 /**
- * What nodes have shown, by the place of the node: undo creates every node anew, and ComfyUI shows nothing again by
- * itself. The latest stand last.
- * @type {Map<string, {view: import("./model.js").View, settings: object}>}
+ * What nodes show, by the place of the node: undo creates every node anew, and ComfyUI shows nothing again by itself.
+ * The latest stand last.
+ * @type {Map<string, {player: Player, view: import("./model.js").View | null}>}
  */
 const shown = new Map();
 
@@ -30,18 +30,25 @@ function attach(node, comfy) {
   node.hideOutputImages = true;
   node.onDrawBackground = () => {};
   node.setSize?.(node.size.map((side, axis) => Math.max(side, SIZE[axis])));
+  const keep = (view) => {
+    const place = comfy.placeOf(node);
+    shown.delete(place);
+    shown.set(place, { player, view });
+    if (shown.size > KEPT) shown.delete(shown.keys().next().value);
+  };
+  comfy.chain(node, "onAdded", () => {
+    const before = shown.get(comfy.placeOf(node));
+    keep(before?.view ?? null);
+    if (!before || before.player === player) return;
+    // Nodes 2.0 keep what they have mounted for a node of that number, though it is another node now
+    before.player.root.replaceWith(player.root);
+    player.show(before.view, before.player.settings);
+  });
   comfy.chain(node, "onExecuted", (output) => {
     const [view] = output?.skycanvas_view ?? [];
     if (!view) return;
     player.show(view);
-    const place = comfy.placeOf(node);
-    shown.delete(place);
-    shown.set(place, { view, settings: player.settings });
-    if (shown.size > KEPT) shown.delete(shown.keys().next().value);
-  });
-  comfy.chain(node, "onConfigure", () => {
-    const known = shown.get(comfy.placeOf(node));
-    if (known) player.show(known.view, known.settings);
+    keep(view);
   });
   comfy.chain(node, "onRemoved", () => player.destroy());
 }
