@@ -23,7 +23,7 @@ from ..canvas.errors import shown
 from .files import Check, Clip, MediaError, Source, TooLargeError, fingerprint, look
 from .types import canvas_output, waveform_of
 
-EMPTY = Document(width=64, height=64, frames=17, fps=16).json()
+EMPTY = Document(width=64, height=64, frames=17, fps=16)
 MOST_INPUTS = 16  # of each kind
 PREVIEW = 512  # pixels of the longer side
 AROUND = 1  # seconds of sound before and after what is played: the filter of a resampler looks around
@@ -51,7 +51,7 @@ class SkyCanvasEditor(io.ComfyNode):
             inputs=[
                 io.String.Input(
                     "document",
-                    default=EMPTY,
+                    default=EMPTY.json(),
                     multiline=True,
                     tooltip="The canvas as text (JSON). The editor writes it; another node may.",
                 ),

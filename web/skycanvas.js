@@ -27,6 +27,8 @@ const bound = new Set();
 class Binding {
   constructor() {
     this.node = null;
+    /** @type {HTMLElement | null} what holds the editor inside its node */
+    this.home = null;
     this.session = new Session({ onCommit: (text) => this.#write(text) });
     this.library = new MediaLibrary({ server: comfy.server });
     this.editor = new Editor({ session: this.session, library: this.library, comfy });
@@ -79,6 +81,9 @@ function attachEditor(node) {
     binding = waiting.get(place) ?? new Binding();
     waiting.delete(place);
     binding.node = node;
+    // Nodes 2.0 leaves the element of the node before in its place, and does not show this one
+    binding.home?.replaceWith(home);
+    binding.home = home;
     bound.add(binding);
     if (binding.editor.dialog === null) home.append(binding.editor.root);
     else binding.editor.home = home;

@@ -17,9 +17,11 @@ from skycanvas.canvas.canvas import Canvas
 from skycanvas.canvas.document import Box, CanvasError, Document
 from skycanvas.canvas.pixels import Pixels
 from skycanvas.canvas.sound import mix
-from skycanvas.nodes.editor import EMPTY, SkyCanvasEditor, cut, filled, in_file, joined
+from skycanvas.nodes import editor
+from skycanvas.nodes.editor import SkyCanvasEditor, cut, filled, in_file, joined
 from skycanvas.nodes.files import Clip
 
+EMPTY = editor.EMPTY.json()
 BOX = {"x": 0, "y": 0, "width": 16, "height": 16}
 
 
@@ -280,6 +282,11 @@ def test_what_is_wired_in_may_have_changed_if_it_still_fits():
         ("image", {"masks": {"image_0": torch.ones(1, 8, 8)}}, "image_0 is a mask: it cannot be used as a picture"),
         ("image", {"videos": {"image_0": video()}}, "image_0 is a clip: it cannot be used as a picture"),
         ("sound", {"videos": {"image_0": video()}}, "image_0 is a clip without sound: it cannot be used as a sound"),
+        (
+            "image",
+            {"images": {"image_0": torch.ones(0, 8, 8, 3)}},
+            r"image_0 is empty, of shape \[0, 8, 8, 3\]: connect",
+        ),
         ("image", {"images": {"image_0": noise(1, 8, 8, 3) * torch.nan}}, "the image holds NaN or infinity"),
     ],
 )
