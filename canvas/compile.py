@@ -23,6 +23,7 @@ from .sound import given_samples
 Routing = Literal["auto", "concat", "in_context"]
 ROUTINGS = ("auto", "concat", "in_context")
 MOST_CELLS = 2**27  # 17 minutes of 1920 x 1088 pixels at 16 frames per second
+MOST_SAMPLES = 2**28  # 101 minutes at 44100 Hz
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,11 @@ def compile_canvas(
         raise CanvasError(
             f"the canvas of {document.width}x{document.height} pixels and {document.frames} frames has "
             f"{latents * cells[0] * cells[1]} latent cells: use a smaller or shorter one, of at most {MOST_CELLS}"
+        )
+    if document.seconds * audio.sample_rate > MOST_SAMPLES:
+        raise CanvasError(
+            f"the canvas of {document.frames} frames at {document.fps:g} per second lasts {document.seconds:.0f} s: "
+            f"use fewer frames or a higher fps, for {MOST_SAMPLES // audio.sample_rate} s at most"
         )
     given, partial, concat = (torch.zeros(latents, *cells, dtype=torch.bool) for _ in range(3))
     pixels: dict[str, list[int]] = {"given": [], "lost": []}

@@ -224,6 +224,17 @@ const MESSAGES = [
     "{size} 像素、{frames} 帧的画布有 {cells} 个 Latent 单元格：请改小或改短，最多 {most} 个",
     "{size}ピクセル、{frames}フレームのキャンバスには潜在セルが{cells}個あります：小さくするか短くして{most}個以下にしてください",
   ],
+  [
+    "the canvas of {frames} frames at {fps} per second lasts {value} s: use fewer frames or a higher fps, for {most} s at " +
+      "most",
+    "{frames} 帧、每秒 {fps} 帧的画布长 {value} 秒：请减少帧数或提高 fps，最多 {most} 秒",
+    "{frames}フレーム、毎秒{fps}フレームのキャンバスは{value}秒になります：フレームを減らすかfpsを上げて、最大{most}秒にしてください",
+  ],
+  [
+    "{name} is empty, of shape {shape}: connect one that has something in it",
+    "{name} 是空的，形状为 {shape}：请连接有内容的输入",
+    "{name}は空です（形状{shape}）：中身のあるものをつないでください",
+  ],
   ["routing is '{value}': use {names}", "送入方式为 '{value}'：请用 {names}", "ルーティングが'{value}'です：{names}にしてください"],
 
   // what an edit cannot do

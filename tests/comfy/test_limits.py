@@ -54,6 +54,13 @@ def test_a_canvas_that_no_machine_samples():
         put(SkyCanvasPreview, canvas=huge)
 
 
+def test_a_canvas_that_lasts_for_hours():
+    """Its sound alone would fill the memory, though its pictures are few and small."""
+    long = put(SkyCanvasNew, width=16, height=16, length=9997, frame_rate=1.0)
+    with pytest.raises(ValueError, match="9997 frames at 1 per second lasts 9997 s: use fewer .* for 6086 s at most"):
+        put(SkyCanvasPreview, canvas=long)
+
+
 def test_feathers(canvas):
     images, audio = noise(17, 64, 64, 3), sound(17 / 16)
     with pytest.raises(ValueError, match="feather is 257: use 0 to 256 pixels"):

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from server_tools import ROOT, read_workflow, workflow_names
 
+from canvas.document import Document
+
 TITLE = 30  # pixels of a node's title bar, above its position
 PICTURES, SOUND = {"video"}, {"audio"}
 STREAMS = {"text_to_image": PICTURES, "text_to_audio": SOUND}  # all others have both
@@ -23,7 +25,8 @@ REFINED = {
     "refine_inpainted": (33, 128, 32),
     "keyframes_and_refiner": (33, 128, 32),
 }
-CANVASES = [name for name in TASKS if name not in (NO_CANVAS | REFINED.keys())]
+PAINTED = {"any_place_patches", "paint_on_canvas"}  # in the editor
+CANVASES = [name for name in TASKS if name not in (NO_CANVAS | REFINED.keys() | PAINTED)]
 FRAMES = {"seamless_loop": 25, "long_extension": 201}  # where the result is longer than a latent
 SAMPLERS = ("KSampler", "SkyCanvasSampler", "BasicScheduler", "SkyCanvasExtend")
 NOT_IN_A_WORKFLOW = {
@@ -187,6 +190,16 @@ def test_canvas_is_shown_before_and_put_back_after_sampling(name):
     assert [kinds[f"SkyCanvas{part}"] for part in once] == [1] * len(once) and kinds["SaveVideo"] == 1
 
 
+@pytest.mark.parametrize("name", sorted(PAINTED))
+def test_canvas_is_painted_and_the_result_is_viewed(name):
+    nodes = read_workflow(name)["nodes"]
+    kinds = Counter(node["type"] for node in nodes)
+    once = ("Editor", "Encode", "Decode", "Compose", "View")
+    assert [kinds[f"SkyCanvas{part}"] for part in once] == [1] * len(once) and kinds["SaveVideo"] == 1
+    (document,) = [node["widgets_values"][0] for node in nodes if node["type"] == "SkyCanvasEditor"]
+    assert Document.parse(document).json() == document  # as the editor writes it: opening it changes nothing
+
+
 @pytest.mark.parametrize("name", workflow_names())
 def test_conversion_agrees_with_comfy_cli(object_info, prompt_of, name):
     from comfy_cli.workflow_to_api import convert_ui_to_api
@@ -227,6 +240,9 @@ def test_workflow_runs_as_shipped(server, run, prompt_of, name):
     steps = next(inputs[kind]["steps"] for kind in SAMPLERS if kind in inputs)
     assert steps in result.steps
     size = inputs.get("SkyCanvasNew") or inputs.get("SkyCanvasEmptyLatent", {"width": 64, "height": 64})
+    if name in PAINTED:
+        canvas = Document.parse(inputs["SkyCanvasEditor"]["document"])
+        size = {"width": canvas.width, "height": canvas.height, "length": canvas.frames, "frame_rate": canvas.fps}
     if path.suffix == ".png":
         assert Image.open(path).size == (size["width"], size["height"])
         return
