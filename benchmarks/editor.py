@@ -19,9 +19,10 @@ from canvas.document import Document
 from launcher.cache import Cache, cache_root
 from launcher.environment import prepare
 from launcher.server import Server
+from run import BROWSERS
 
 ROOT = Path(__file__).parents[1]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
 PLACEMENTS, WIDTH, HEIGHT, FRAMES, FPS = 200, 1920, 1088, 241, 24.0
 MOVES = 60  # of the mouse in one gesture
 WAIT = 60_000  # ms

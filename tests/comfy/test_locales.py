@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "web" / "docs"
@@ -162,3 +163,11 @@ def test_page_calls_things_as_the_nodes_do(infos, name, locale):
     for field in re.findall(r"\*\*(\w+)\*\*", original):
         if field in own["inputs"]:
             assert f"**{inputs[field]['name']}**" in translation
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: str(path.relative_to(DOCS)))
+def test_page_shows_its_node(path):
+    """The page looks pictures up from the folder of all pages, in every language."""
+    node = path.stem if path.parent == DOCS else path.parent.name
+    assert f"]({node}/node.png)" in path.read_text(encoding="utf-8")
+    assert Image.open(DOCS / node / "node.png").width > 100
