@@ -51,6 +51,7 @@ SETTINGS = {
 # What ComfyUI's page says by itself on a server that nobody has used yet.
 USUAL = (
     "/user.css",
+    "/en.md",  # the help of a node in the language of the page, before the one for all languages
     "userdata?dir=",
     "comfy.templates.json",
     "graph accessed before initialization",
@@ -76,7 +77,7 @@ window.probe = {
     app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()
     return node.id
   },
-  widget(id, name) { return app.graph.getNodeById(id).widgets.find((widget) => widget.name === name) },
+  widget(id, name) { return app.graph.getNodeById(id)?.widgets.find((widget) => widget.name === name) },
   write(id, name, value) {
     const widget = probe.widget(id, name)
     widget.value = value
@@ -103,6 +104,13 @@ window.probe = {
     return [...document.querySelectorAll('video, audio, img'), ...app.graph.nodes.flatMap((node) => node.imgs ?? [])]
       .find((element) => element.src.includes(wanted) && (element.readyState >= 2 || element.naturalWidth > 0))
   },
+  // The picture of a template, after scrolling to it; nothing before its card is made.
+  scrollToTemplate(name) {
+    const cards = [...document.querySelectorAll('[data-testid^=template-workflow-]')]
+    const card = cards.find((card) => card.dataset.testid === 'template-workflow-' + name)
+    ;(card ?? cards.at(-1))?.scrollIntoView()
+    return card?.querySelector('img')
+  },
   // The loudest sample of its sound, decoded as for playing.
   async loudest(name) {
     const content = await (await fetch(probe.shown(name).src)).arrayBuffer()
@@ -121,6 +129,16 @@ app.loadGraphData = async function (...workflow) {
 for (const end of ['execution_success', 'execution_error', 'execution_interrupted'])
   app.api.addEventListener(end, ({ detail }) => { probe.ended[detail.prompt_id] = end })
 """
+
+# Playwright looks an editor up by the id of its node, anew at each step: undo makes nodes and their elements anew.
+EDITOR_SELECTOR = "editor"
+EDITOR_ENGINE = """{
+  query(root, id) {
+    const element = probe.widget(id, 'editor')?.element
+    return element?.isConnected ? element : null
+  },
+  queryAll(root, id) { return [this.query(root, id)].filter(Boolean) },
+}"""
 
 
 class ComfyPage:
@@ -236,7 +254,8 @@ class ComfyPage:
 
     def clear(self) -> None:
         """A new workflow without nodes, whose origin is right of the side bar and below the menu."""
-        self.reload({"id": str(uuid.uuid4()), "nodes": [], "links": [], "version": 0.4})
+        blank = {"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "version": 0.4}
+        self.reload(blank | {"id": str(uuid.uuid4())})
         self.view(1.0)
 
     def view(self, scale: float) -> None:
@@ -246,6 +265,9 @@ class ComfyPage:
     def add(self, node_type: str, x: float = 0, y: float = 0) -> int:
         """Add a node; return its id."""
         return self.page.evaluate("([type, x, y]) => probe.add(type, x, y)", [node_type, x, y])
+
+    def select(self, node: int) -> None:
+        self.page.evaluate("id => app.canvas.selectItems([app.graph.getNodeById(id)])", node)
 
     def connect(self, node: int, output: int, to: int, name: str) -> None:
         """Wire an output to the input called `name`."""
@@ -300,9 +322,8 @@ class CanvasEditor:
 
     @property
     def root(self) -> Locator:
-        """The editor, wherever it is shown now. Undo makes nodes anew, and what they are drawn with."""
-        mark = "id => probe.widget(id, 'editor').element.dataset.node = id"
-        return self.page.locator(f'[data-node="{self.page.evaluate(mark, self.node)}"]')
+        """The editor in its node."""
+        return self.page.locator(f"{EDITOR_SELECTOR}={self.node}")
 
     @property
     def text(self) -> str:

@@ -2,6 +2,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { errorOf } from "./editor/media.js";
+import { fileName } from "./editor/place.js";
 import { t } from "./words.js";
 
 /** Nodes whose combos list what lies in the input folder, and the inputs that do. */
@@ -36,6 +37,11 @@ export function locale() {
   return app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
 }
 
+/** Does something each time that the server is there again. */
+export function onReconnected(what) {
+  api.addEventListener("reconnected", () => attempt(what));
+}
+
 /** Makes what was just edited one step of undo. */
 export function captureUndo() {
   app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
@@ -49,7 +55,7 @@ export function captureUndo() {
  */
 export async function upload(file, progress) {
   const body = new FormData();
-  body.append("image", file, file.name);
+  body.append("image", file, fileName(file.name));
   body.append("type", "input");
   const response = await send("/upload/image", body, progress);
   if (response.status === 413) throw new Error(t("editor.too_large"));
@@ -137,14 +143,15 @@ export function isWired(node, name) {
 
 /**
  * The inputs of a node that bring media and are wired.
- * @returns {{input: string, kind: "image" | "clip" | "sound" | "mask", file: string | null}[]} input: without the name
- *   of its group; file: where the wire comes straight from a loader
+ * @returns {import("./editor/editor.js").Wire[]}
  */
 export function wiredInputs(node) {
   return (node.inputs ?? []).flatMap((input, slot) => {
     if (input.link == null || input.widget || !Object.hasOwn(KIND_OF_TYPE, input.type)) return [];
     const kind = KIND_OF_TYPE[input.type];
-    return [{ input: input.name.split(".").at(-1), kind, file: kind === "mask" ? null : loadedFile(node, slot) }];
+    const file = kind === "mask" ? null : loadedFile(node, slot);
+    const { origin_id, origin_slot } = node.getInputLink(slot) ?? {};
+    return [{ input: input.name.split(".").at(-1), kind, file, origin: `${origin_id}:${origin_slot}` }];
   });
 }
 

@@ -13,6 +13,8 @@ const VALUE = "document";
 const LEAST_HEIGHT = 340; // pixels of the editor, as in style.css
 const SIZE = [740, 760]; // of a new node
 const KEPT = 8;
+const MOUNTED = 30; // frames of the screen in which a new node is shown
+const SOON = 10_000; // milliseconds in which undo has made a node anew
 
 /**
  * Editors whose nodes are gone, by the place of the node: undo creates every node anew, and the editor goes on with its
@@ -29,6 +31,9 @@ class Binding {
     this.node = null;
     /** @type {HTMLElement | null} what holds the editor inside its node */
     this.home = null;
+    this.reading = 0;
+    /** What had the focus when its node went. @type {Element | null} */
+    this.focused = null;
     this.session = new Session({ onCommit: (text) => this.#write(text) });
     this.library = new MediaLibrary({ server: comfy.server });
     this.editor = new Editor({ session: this.session, library: this.library, comfy });
@@ -45,7 +50,35 @@ class Binding {
   read() {
     this.session.load(String(this.source.value));
     this.session.locked = comfy.isWired(this.node, VALUE);
+    this.session.away = false;
     this.trace();
+    this.#refocus(this.focused);
+    this.focused = null;
+  }
+
+  /** Gives an element the focus, as soon as ComfyUI shows the new node. */
+  #refocus(element, frames = MOUNTED) {
+    element?.focus({ preventScroll: true });
+    if (element && frames && document.activeElement !== element) {
+      requestAnimationFrame(() => this.#refocus(element, frames - 1));
+    }
+  }
+
+  /** Reads when ComfyUI has done: it adds a node, and its wires, before it gives it its value. */
+  readSoon() {
+    clearTimeout(this.reading);
+    this.reading = setTimeout(() => comfy.attempt(() => bound.has(this) && this.read()));
+  }
+
+  /** Lets go of its node, until another one takes its place. */
+  leave() {
+    bound.delete(this);
+    const { activeElement } = document;
+    this.focused = this.editor.root.contains(activeElement) ? activeElement : null;
+    this.session.away = true;
+    this.editor.player.pause();
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => bound.has(this) || this.library.empty(), SOON);
   }
 
   /** Takes what the wires bring now. */
@@ -87,14 +120,14 @@ function attachEditor(node) {
     bound.add(binding);
     if (binding.editor.dialog === null) home.append(binding.editor.root);
     else binding.editor.home = home;
-    binding.read();
+    binding.readSoon();
   };
   comfy.chain(node, "onAdded", bind);
   comfy.chain(node, "onConfigure", () => {
     bind();
-    binding?.read();
+    binding?.readSoon();
   });
-  comfy.chain(node, "onConnectionsChange", () => binding?.read());
+  comfy.chain(node, "onConnectionsChange", () => binding?.readSoon());
   comfy.chain(source, "callback", () => binding?.read());
   comfy.chain(node, "onExecuted", (output) => {
     if (output?.skycanvas_inputs) binding?.editor.showInputs(output.skycanvas_inputs);
@@ -102,8 +135,7 @@ function attachEditor(node) {
   comfy.chain(node, "onRemoved", () => {
     if (binding === null) return;
     waiting.set(place, binding);
-    bound.delete(binding);
-    binding.editor.player.pause();
+    binding.leave();
     binding = null;
     if (waiting.size <= KEPT) return;
     const [[oldest, { editor }]] = waiting;
@@ -112,11 +144,14 @@ function attachEditor(node) {
   });
 }
 
+comfy.onReconnected(() => {
+  for (const { library } of bound) library.retry();
+});
 comfy.register({
   name: "SkyCanvas",
   afterConfigureGraph() {
-    // only now all nodes have their values
-    for (const binding of bound) comfy.attempt(() => binding.trace());
+    // a node that is gone for good takes no more edits
+    for (const { editor } of waiting.values()) comfy.attempt(() => editor.dialog?.close());
   },
   nodeCreated(node) {
     comfy.attempt(() => {

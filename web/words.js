@@ -62,6 +62,7 @@ export const WORDS = {
     "editor.no_files": "Drop files here: pictures, clips or sounds.",
     "editor.cut_short": "The canvas has room for {shown} s of its {length} s. More frames in the inspector give it more.",
     "editor.other_kind": "it is a {kind}; what is missing is a {wanted}. Choose a {wanted}.",
+    "editor.run_first": "The size of what comes in through {input} is not known yet: run the workflow once first.",
     "editor.not_pasted": "What is in the clipboard is no part of a canvas: {error}",
     "editor.duplicate": "Duplicate",
     "editor.split": "Split at the playhead",
@@ -85,7 +86,9 @@ export const WORDS = {
     "editor.key.escape": "End a gesture; select nothing; leave full screen",
     // session
     "session.locked": "The canvas comes through a wire: disconnect it to edit here.",
+    "session.away": "The node of this canvas is not there now: nothing was changed.",
     "session.large": "This change would make the canvas {bytes} bytes long: use at most {most}, with fewer keys or items.",
+    "session.lost": "{count} items no longer fit and were removed. Undo brings them back.",
     // stage
     "stage.role": "stage",
     "stage.label": "Frame {frame} of 0 to {last}. {count} items show.",
@@ -225,7 +228,6 @@ export const WORDS = {
     "timeline.shares": "{given} of it given, {again} made again, {lost} given in part and made again",
     "timeline.in_context": "In context: frame {frames}",
     "timeline.nothing_to_split": "Nothing to split: bring the playhead inside an item.",
-    "timeline.nothing_to_key": "No key can be set: select a picture, clip or region, and bring the playhead inside it, after its first frame.",
     "timeline.no_key": "There is no key of this item at the playhead: bring the playhead to one, or set one there.",
     // media
     "media.unheard": "A sound from an input is heard in the result only.",
@@ -335,6 +337,7 @@ export const WORDS = {
     "editor.no_files": "请拖入文件:图片、视频或声音。",
     "editor.cut_short": "画布只能容纳 {length} 秒中的 {shown} 秒。可在检查器中增加帧数。",
     "editor.other_kind": "它是{kind},而缺少的是{wanted}。请选择{wanted}。",
+    "editor.run_first": "尚不知道通过 {input} 输入的内容的尺寸：请先运行一次工作流。",
     "editor.not_pasted": "剪贴板中的内容不是画布的一部分:{error}",
     "editor.duplicate": "复制一份",
     "editor.split": "在播放头处分割",
@@ -358,7 +361,9 @@ export const WORDS = {
     "editor.key.escape": "取消操作;取消选择;退出全屏",
     // session
     "session.locked": "画布由连线输入：断开连线后才能在此编辑。",
+    "session.away": "此画布的节点目前不存在：没有做任何更改。",
     "session.large": "此更改会使画布达到 {bytes} 字节：最多 {most} 字节，请减少关键帧或项目。",
+    "session.lost": "有 {count} 个项目已放不下，被移除。撤销可恢复。",
     // stage
     "stage.role": "舞台",
     "stage.label": "第 {frame} 帧(0 至 {last}),显示 {count} 项。",
@@ -498,7 +503,6 @@ export const WORDS = {
     "timeline.shares": "给定 {given}，重新生成 {again}，部分给定而重新生成 {lost}",
     "timeline.in_context": "作为上下文：第 {frames} 帧",
     "timeline.nothing_to_split": "没有可拆分的条目：请将播放头移到某个条目内部。",
-    "timeline.nothing_to_key": "无法设置关键帧：请选择图片、片段或区域，并将播放头移到其首帧之后、条目之内。",
     "timeline.no_key": "播放头处没有该条目的关键帧：请将播放头移到关键帧上，或在此设置一个。",
     // media
     "media.unheard": "来自输入端的声音只能在结果中听到。",
@@ -608,6 +612,7 @@ export const WORDS = {
     "editor.no_files": "ファイルをドロップしてください: 画像・動画・音。",
     "editor.cut_short": "キャンバスには {length} 秒のうち {shown} 秒しか入りません。インスペクターでフレーム数を増やせます。",
     "editor.other_kind": "これは{kind}です。足りないのは{wanted}なので、{wanted}を選んでください。",
+    "editor.run_first": "{input} から入るもののサイズはまだ分かりません。先にワークフローを一度実行してください。",
     "editor.not_pasted": "クリップボードの内容はキャンバスの一部ではありません: {error}",
     "editor.duplicate": "複製",
     "editor.split": "再生位置で分割",
@@ -631,7 +636,9 @@ export const WORDS = {
     "editor.key.escape": "操作の中止・選択解除・全画面終了",
     // session
     "session.locked": "キャンバスは接続から入力されています。ここで編集するには接続を外してください。",
+    "session.away": "このキャンバスのノードは現在ありません。何も変更されませんでした。",
     "session.large": "この変更でキャンバスは {bytes} バイトになります。{most} バイト以内になるよう、キーまたは項目を減らしてください。",
+    "session.lost": "{count} 個の項目が収まらなくなり、削除されました。元に戻すと復元できます。",
     // stage
     "stage.role": "ステージ",
     "stage.label": "フレーム {frame}(0〜{last})。{count} 個を表示。",
@@ -771,7 +778,6 @@ export const WORDS = {
     "timeline.shares": "保持 {given}、作り直し {again}、一部だけ与えられ作り直し {lost}",
     "timeline.in_context": "文脈として使用：フレーム {frames}",
     "timeline.nothing_to_split": "分割できる項目がありません：再生ヘッドを項目の中に移動してください。",
-    "timeline.nothing_to_key": "キーを設定できません：画像、クリップ、領域のいずれかを選び、再生ヘッドをその最初のフレームより後ろに移動してください。",
     "timeline.no_key": "再生ヘッドの位置にこの項目のキーがありません：キーの位置へ移動するか、ここにキーを設定してください。",
     // media
     "media.unheard": "入力からの音声は結果でのみ聞けます。",

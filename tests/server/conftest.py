@@ -1,50 +1,17 @@
-"""One real ComfyUI server for the session, with the pack as it is shipped."""
+"""Prompts of the shipped workflows, and their execution on the real ComfyUI server."""
 
-import os
-import sys
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 import pytest
+from server_tools import Prompt, Run, read_workflow, take
 
-from launcher.server import HOST, Server
+from launcher.server import HOST
 from launcher.websocket import WebSocket
 from launcher.workflow import to_prompt
 
-ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "tests"))
-from server_tools import Prompt, Run, read_workflow, take  # noqa: E402
-
-COMFYUI = Path(os.environ.get("COMFYUI_PATH", ""))
-if not (COMFYUI / "main.py").is_file():
-    raise pytest.UsageError("tests/server needs COMFYUI_PATH to name a ComfyUI: `python3 run.py test` sets it")
 RUN_SECONDS = 120.0
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory, request):
-    folder = tmp_path_factory.mktemp("server")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("OMP_NUM_THREADS", "1")  # Mini is small: a second thread would only wait for the first
-    request.addfinalizer(patch.undo)
-    with Server(
-        python=Path(sys.executable),
-        comfyui=COMFYUI,
-        pack=ROOT,
-        base_directory=folder / "base",
-        output_directory=folder / "output",
-        port=0,
-        cpu=True,
-        arguments=["--preview-method", "latent2rgb"],
-    ) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def object_info(server):
-    return server.get("/object_info")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import test from "node:test";
 import * as model from "../../web/editor/document.js";
 import { Random, randomDocument, randomEdit } from "./random_documents.mjs";
 
-const { canonical, CanvasError, compare, empty, find, itemsOf, parse, spanOf } = model;
+const { canonical, CanvasError, compare, empty, find, itemsOf, lost, parse, spanOf } = model;
 const FOLDER = new URL("../vectors/", import.meta.url);
 const SEEDS = 120;
 
@@ -210,6 +210,34 @@ test("compare says what an operation did", () => {
     changed: ["a"],
   });
   assert.deepEqual(compare(document, model.split(document, "b", 6)).added, ["placement_1"]);
+});
+
+test("what no longer fits the canvas or its media is lost, what is removed is not", () => {
+  const document = canvas();
+  assert.deepEqual(lost(document, model.setCanvas(document, { frames: 3 })), ["b"]);
+  assert.deepEqual(lost(document, model.pruneMedia(model.remove(document, ["a", "b"]))), []);
+  const short = model.setMedia(model.update(document, "s", { start: 0.25 }), "song", {
+    ...document.media.song,
+    samples: 4800,
+  });
+  assert.deepEqual(lost(document, short), ["s"]);
+});
+
+test("another rate keeps everything in its time", () => {
+  for (let seed = 0; seed < SEEDS; seed++) {
+    const document = randomDocument(new Random(seed));
+    for (const fps of [document.fps / 2, 1.5 * document.fps, 60]) {
+      const after = model.setCanvas(document, { fps });
+      const frame = 1 / Math.min(fps, document.fps);
+      for (const item of itemsOf(after)) {
+        const before = find(document, item.id);
+        const [old, now] = [spanOf(document, before).first / document.fps, spanOf(after, item).first / fps];
+        // the canvas is a whole number of latent frames long, and what began behind its end begins at its last frame
+        const last = (after.frames - 1) / fps;
+        assert.ok(Math.abs(Math.min(old, last) - now) < frame, `seed ${seed}, ${fps} fps: ${item.id}`);
+      }
+    }
+  }
 });
 
 test("items say what they are", () => {

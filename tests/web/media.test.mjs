@@ -3,7 +3,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BLOCK, cellsOf, MediaLibrary, peaksOf, readWav, regroup } from "../../web/editor/media.js";
 
-globalThis.createImageBitmap = async (blob) => ({ width: 100, height: 100, text: await blob.text() });
+globalThis.createImageBitmap = async (blob) => ({
+  width: 100,
+  height: 100,
+  text: await blob.text(),
+  closed: false,
+  close() {
+    this.closed = true;
+  },
+});
 
 const media = (fields) => ({
   kind: "image",
@@ -137,6 +145,35 @@ test("a failure says what the server says, and is not asked for again until it i
   assert.equal((await library.picture(gone)).width, 100);
 });
 
+test("what failed is fetched again after a while, later each time, or as soon as the server is back", async () => {
+  let now = 0;
+  const server = new Server(() => new Response("", { status: 503 }));
+  const library = new MediaLibrary({ server, now: () => now });
+  const ask = async (time) => {
+    now = time;
+    await Promise.allSettled([library.picture(clip)]);
+    return server.asked.length;
+  };
+  assert.equal(await ask(0), 1);
+  const failed = library.picture(clip);
+  assert.equal(await ask(4_000), 1);
+  assert.equal(await ask(6_000), 2);
+  assert.equal(failed.state, "forgotten");
+  assert.equal(await ask(12_000), 2);
+  assert.equal(await ask(17_000), 3);
+  library.retry();
+  assert.equal(await ask(17_000), 4);
+});
+
+test("what is there is not fetched again when the server is back", async () => {
+  const server = new Server();
+  const library = new MediaLibrary({ server });
+  const picture = library.picture(clip);
+  await picture;
+  library.retry();
+  assert.equal(library.picture(clip), picture);
+});
+
 test("a failure without words of the server names the status", async () => {
   const library = new MediaLibrary({ server: new Server(() => new Response("<html>", { status: 502 })) });
   await assert.rejects(async () => library.facts("a.png"), /502/);
@@ -160,15 +197,56 @@ test("what was not used the longest goes when there is too much, but nothing tha
   };
   for (const time of [0, 1, 0, 2]) await get(time); // 0 was used after 1
   const before = server.asked.length;
+  const kept = await library.picture(clip, { time: 0 });
   await get(0);
   assert.equal(server.asked.length, before);
   await get(1);
   assert.equal(server.asked.length, before + 1);
+  assert.equal(kept.closed, false);
+  await get(2);
+  await get(1);
+  assert.equal(kept.closed, true);
 
   await Promise.all([5, 6, 7, 8].map((time) => library.picture(clip, { time })));
   const seen = server.asked.length;
   await Promise.all([5, 6, 7, 8].map((time) => library.picture(clip, { time })));
   assert.equal(server.asked.length, seen);
+});
+
+test("an emptied library gives back its pictures, and tells nobody to ask for them again", async () => {
+  const server = new Server();
+  const library = new MediaLibrary({ server });
+  const images = [await library.picture(clip), (await library.sheet(clip)).image];
+  await new Promise((resolve) => library.addEventListener("change", resolve, { once: true }));
+  library.addEventListener("change", () => assert.fail("told"));
+  library.empty();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.deepEqual(
+    images.map(({ closed }) => closed),
+    [true, true],
+  );
+  assert.equal(library.assets.size, 0);
+});
+
+test("a picture that was made here is seen at any size without asking the server, until it is forgotten", async () => {
+  const server = new Server();
+  const library = new MediaLibrary({ server });
+  const mask = media({ kind: "mask", file: "skycanvas/mask_1.png" });
+  await library.hold(mask.file, new Blob(["painted"]));
+  assert.equal(library.picture(mask, { side: 64 }).value.text, "painted");
+  assert.equal(library.picture(mask, { side: 1024 }).value.text, "painted");
+  assert.deepEqual(server.asked, []);
+  library.forget(mask.file);
+  assert.equal((await library.picture(mask)).text, "pixels");
+});
+
+test("a mask of a picture has one frame, that of a clip as many as the clip", async () => {
+  const frames = { "a.png": null, "a.webm": 9 };
+  const answer = ({ searchParams }) => Response.json({ width: 8, height: 8, frames: frames[searchParams.get("file")] });
+  const library = new MediaLibrary({ server: new Server(answer) });
+  await Promise.all([library.facts("a.png"), library.facts("a.webm")]);
+  assert.equal(library.known(media({ kind: "mask", file: "a.png" })).frames, 1);
+  assert.equal(library.known(media({ kind: "mask", file: "a.webm" })).frames, 9);
 });
 
 test("facts that the document leaves open come from the file", async () => {
@@ -203,14 +281,21 @@ test("what comes through an input is seen after a run, by its preview", async ()
   const server = new Server();
   const library = new MediaLibrary({ server });
   const wired = media({ kind: "clip", input: "image_0" });
-  const before = library.sheet(wired, { frames: 8 });
+  const before = library.picture(wired);
   await assert.rejects(async () => before, /image_0/);
   const preview = { filename: "p.png", subfolder: "skycanvas", type: "temp" };
   library.setInputs([{ input: "image_0", kind: "clip", width: 64, height: 48, frames: 8, fps: 16, preview }]);
   assert.equal(library.seconds(wired), 0.5);
-  const sheet = await library.sheet(wired, { frames: 8 });
-  assert.deepEqual(sheet.cell(5), { x: 0, y: 0, width: 100, height: 100 });
+  assert.equal((await library.picture(wired)).width, 100);
   assert.deepEqual(server.asked, ["/view?filename=p.png&subfolder=skycanvas&type=temp"]);
+});
+
+test("what comes straight from a loader is read from its file", async () => {
+  const server = new Server();
+  const library = new MediaLibrary({ server });
+  library.setInputs([{ input: "video_0", kind: "clip", file: "a.mp4", preview: null }]);
+  await library.sheet(media({ kind: "clip", input: "video_0" }), { fps: 8, frames: 4 });
+  assert.deepEqual(server.asked, ["/skycanvas/sheet?file=a.mp4&fps=8&start=0&frames=4&side=96"]);
 });
 
 test("a preview that is gone asks for another run", async () => {

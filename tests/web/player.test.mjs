@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BLOCK } from "../../web/editor/media.js";
-import { blocksOf, Clock, heard, without } from "../../web/editor/player.js";
+import { blocksOf, Clock, heard, Player, without } from "../../web/editor/player.js";
+import { Session } from "../../web/editor/session.js";
 
 const sound = (id, time, duration, start = 0) => ({ id, media: "m", time, start, duration });
 const span = (action, time, duration) => ({ kind: "span", id: `${action} ${time}`, action, time, duration });
@@ -86,4 +87,35 @@ test("without sounds the computer's clock counts", () => {
   const before = clock.now();
   computer = 4.25;
   assert.equal(clock.now() - before, 1.25);
+});
+
+test("a loop keeps the sounds that are set, and not those that are over", () => {
+  const [sources, ticks] = [[], []];
+  const clock = { currentTime: 0, destination: {}, resume() {}, suspend() {} };
+  globalThis.AudioContext = function () {
+    return clock;
+  };
+  globalThis.AudioBufferSourceNode = class {
+    connect() {}
+    disconnect() {}
+    start() {
+      sources.push(this);
+    }
+  };
+  globalThis.requestAnimationFrame = (tick) => ticks.push(tick);
+  globalThis.cancelAnimationFrame = () => {};
+  const session = new Session({ onCommit() {} });
+  const media = { m: { kind: "sound", samples: 16, sample_rate: 16, channels: 1, file: "m.wav" } };
+  const facts = { format: "skycanvas", version: 2, width: 64, height: 64, frames: 16, fps: 16 };
+  session.load(JSON.stringify({ ...facts, media, sounds: [{ ...sound("a", 0, 1) }] }));
+  const library = Object.assign(new EventTarget(), { sound: () => ({ value: { buffer: {} } }) });
+  const player = new Player({ session, library });
+  player.play();
+  for (let half = 1; half <= 20; half++) {
+    clock.currentTime = half / 2 - 0.01;
+    ticks.shift()();
+    for (const source of sources.splice(0, sources.length - 1)) source.onended();
+  }
+  assert.ok(player.sources.size >= 1 && player.sources.size <= 2, `${player.sources.size} are kept`);
+  player.pause();
 });

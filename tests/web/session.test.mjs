@@ -14,6 +14,7 @@ import {
   setCanvas,
   update,
 } from "../../web/editor/document.js";
+import { ArrowKeys } from "../../web/editor/dom.js";
 import { Session, TOOLS } from "../../web/editor/session.js";
 import { Random, randomDocument, randomEdit } from "./random_documents.mjs";
 import * as model from "../../web/editor/document.js";
@@ -273,18 +274,94 @@ test("tools and plan tell when they change", () => {
   assert.equal(events.filter(([type]) => type === "plan").length, 1);
 });
 
-test("a view can be kept and put back", () => {
-  const { session } = opened();
-  session.select(["b"]);
+test("while its node is away nothing can be edited; selection and playhead stay", () => {
+  const { session, commits, events } = opened();
+  session.select(["a"]);
   session.seek(7);
-  session.setTool("erase");
-  session.snapping = false;
-  const view = JSON.parse(JSON.stringify(session.view));
-  const { session: other } = opened();
-  other.view = view;
-  assert.deepEqual(other.view, view);
-  other.view = {};
-  assert.deepEqual([other.selection.size, other.playhead, other.tool], [0, 0, "erase"]);
+  session.begin();
+  session.preview((document) => moveInTime(document, ["a"], 4));
+  session.away = true;
+  assert.equal(session.document.regions[0].time, 0);
+  assert.deepEqual([session.editable, session.edit(ONE), commits], [false, false, []]);
+  assert.equal(events.at(-1)[0], "message");
+  session.load(canonical(ONE));
+  session.away = false;
+  assert.deepEqual([[...session.selection], session.playhead, session.edit(TWO)], [["a"], 7, true]);
+});
+
+test("what comes later waits for the end of a gesture, and builds on it", async () => {
+  for (const end of ["commit", "cancel"]) {
+    const { session, commits } = opened();
+    session.begin();
+    session.preview((document) => moveInTime(document, ["a"], 2));
+    const made = session.later((document) => remove(document, ["b"]));
+    assert.equal(
+      session.preview((document) => moveInTime(document, ["a"], 4)),
+      true,
+    );
+    assert.deepEqual(commits, []);
+    session[end]();
+    assert.equal(await made, true);
+    const moved = end === "commit" ? moveInTime(TWO, ["a"], 4) : TWO;
+    assert.equal(commits.at(-1), canonical(remove(moved, ["b"])));
+  }
+});
+
+test("what comes later waits for the node, and goes into what that holds then", async () => {
+  const { session, commits } = opened();
+  session.away = true;
+  const made = session.later((document) => moveInTime(document, ["a"], 4));
+  session.load(canonical(ONE));
+  assert.deepEqual(commits, []);
+  session.away = false;
+  assert.equal(await made, true);
+  assert.deepEqual(commits, [canonical(moveInTime(ONE, ["a"], 4))]);
+});
+
+test("what comes later is done at once where nothing is in its way; it tells whether it was done", async () => {
+  const { session, commits } = opened();
+  const first = session.later((document) => moveInTime(document, ["a"], 4));
+  assert.equal(commits.length, 1);
+  assert.deepEqual([await first, await session.later((document) => remove(document, ["nobody"]))], [true, false]);
+  await assert.rejects(
+    session.later(() => null.width),
+    TypeError,
+  );
+  session.locked = true;
+  assert.equal(await session.later(ONE), false);
+});
+
+test("items that a change of the canvas takes away are told; those that are removed are not", () => {
+  const { session, events } = opened();
+  const said = () => events.filter(([type]) => type === "message").map(([, { text }]) => text);
+  session.edit((document) => add(document, "regions", { ...span("c"), time: 0.9, duration: 0.1 }));
+  session.edit((document) => remove(document, ["b"]));
+  assert.deepEqual(said(), []);
+  session.edit((document) => setCanvas(document, { frames: 13 }));
+  assert.deepEqual(said(), ["1 items no longer fit and were removed. Undo brings them back."]);
+});
+
+test("an arrow key that is held down is one commit", () => {
+  globalThis.window = new EventTarget();
+  const key = (type, name) => window.dispatchEvent(Object.assign(new Event(type), { key: name }));
+  const { session, commits } = opened();
+  const arrows = new ArrowKeys(session);
+  const press = (frames) => arrows.press((document) => moveInTime(document, ["a"], frames));
+  for (const frames of [1, 2, 3]) assert.equal(press(frames), true);
+  key("keyup", "Shift");
+  assert.deepEqual(commits, []);
+  key("keyup", "ArrowRight");
+  assert.deepEqual(commits, [canonical(moveInTime(TWO, ["a"], 3))]);
+  press(1);
+  window.dispatchEvent(new Event("focusout"));
+  assert.equal(commits.length, 2);
+  press(1);
+  session.begin(); // a drag ends it, and goes on whatever key is let go
+  key("keyup", "ArrowRight");
+  assert.deepEqual([commits.length, session.gesturing], [3, true]);
+  session.locked = true;
+  assert.equal(press(1), false);
+  delete globalThis.window;
 });
 
 test("new media are told", () => {

@@ -1,7 +1,7 @@
 /** Where things lie on the stage, without a page. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { empty } from "../../web/editor/document.js";
+import { CanvasError, canonical, empty, parse, setMedia, update } from "../../web/editor/document.js";
 import {
   around,
   between,
@@ -19,7 +19,7 @@ import {
   zoomed,
 } from "../../web/editor/geometry.js";
 import { opaqueBox } from "../../web/editor/brush.js";
-import { cutShort, isUsed, placeFile, placeInput } from "../../web/editor/place.js";
+import { cutShort, fileName, isUsed, placeFile, placeInput, replaceFile } from "../../web/editor/place.js";
 
 const box = (x, y, width, height) => ({ x, y, width, height });
 const handle = (name) => HANDLES.find((handle) => handle.name === name);
@@ -156,12 +156,47 @@ test("what the canvas has no room for is told", () => {
   assert.equal(cutShort(document, ids, document.sounds[0].duration), null);
 });
 
-test("what comes through an input is placed before its facts are known", () => {
+test("clips bring their alpha channel along, but for GIFs", () => {
+  const masks = (file) =>
+    Object.values(placeFile(empty(), file, { ...clip, alpha: true }, { frame: 0 }).document.media).filter(
+      ({ kind }) => kind === "mask",
+    ).length;
+  assert.deepEqual([masks("clip.mov"), masks("clip.gif"), masks("CLIP.GIF")], [1, 0, 0]);
+});
+
+test("a file is replaced with all that is read from it; without an alpha channel it shows whole", () => {
+  const { document } = placeFile(empty(), "face.png", picture, { frame: 0 });
+  const files = (result) => Object.values(result.media).map(({ file }) => file);
+  const cut = replaceFile(document, "face.png", "moon.png", true);
+  assert.deepEqual([files(cut), cut.placements[0].alpha], [["moon.png", "moon.png"], "face.png alpha"]);
+  const whole = replaceFile(document, "face.png", "moon.jpg", false);
+  assert.deepEqual([whole.media["face.png"].file, whole.placements[0].alpha], ["moon.jpg", null]);
+  assert.equal(whole.media["face.png alpha"].file, "face.png", "its luminance is no mask");
+});
+
+test("a mask is replaced by the luminance of a picture without an alpha channel", () => {
+  const media = { hole: { kind: "mask", file: "hole.png" } };
+  const masked = { ...placeFile(empty(), "face.jpg", { ...picture, alpha: false }, { frame: 0 }).document };
+  const document = update(setMedia(masked, "hole", media.hole), "placement_1", { alpha: "hole" });
+  const result = replaceFile(document, "hole.png", "hole.jpg", false);
+  assert.deepEqual([result.media.hole.file, result.placements[0].alpha], ["hole.jpg", "hole"]);
+});
+
+test("a file has a name that a document takes, whatever system it comes from", () => {
+  const name = fileName("Screenshot 9.41\u202fAM \u3000か\u3099\u00a0a:b\\c\u200b.png");
+  assert.equal(name, "Screenshot 9.41 AM  が a_b_c_.png");
+  const { document } = placeFile(empty(), name, picture, { frame: 0 });
+  assert.deepEqual(parse(canonical(document)), document);
+});
+
+test("what comes through an input is placed before its facts are known, but for masks", () => {
   const where = { frame: 0 };
   const image = placeInput(empty(), "image_0", { kind: "image", input: "image_0" }, where).document;
   assert.deepEqual(image.placements[0].box, box(0, 0, 64, 64));
-  const mask = placeInput(empty(), "mask_0", { kind: "mask", input: "mask_0" }, where).document;
-  assert.deepEqual([mask.regions[0].kind, mask.regions[0].frames], ["mask", 17]);
+  const mask = { kind: "mask", input: "mask_0" };
+  assert.throws(() => placeInput(empty(), "mask_0", mask, where), CanvasError);
+  const [region] = placeInput(empty(), "mask_0", { ...mask, width: 32, height: 16, frames: 1 }, where).document.regions;
+  assert.deepEqual([region.kind, region.frames, region.box], ["mask", 17, box(0, 0, 32, 16)]);
 });
 
 test("media is used by items, as their alpha, and by references", () => {

@@ -75,6 +75,7 @@ test("each picture of a filmstrip finds a frame of its own", () => {
   assert.equal(filmRate(16, 32, 40), 16); // zoomed in: a picture is less than a frame
   assert.equal(filmRate(16, 32, 4), 2); // a picture is 8 frames
   assert.equal(filmRate(16, 40, 4), 2); // 10 frames: not one in 16, which two pictures would share
+  assert.equal(filmRate(16, 32, 0.02), 0.1); // a long canvas: the server gives no fewer
 });
 
 test("an end that is trimmed with what follows leaves no gap", () => {

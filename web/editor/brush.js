@@ -1,7 +1,8 @@
 /** Paints masks: strokes on the frame at the playhead, which become a region whose mask lies in the input folder. */
-import { t } from "../words.js";
+import { said, t } from "../words.js";
 import { add, boxAt, find, freeId, pruneMedia, remove, setMedia, split, update } from "./document.js";
-import { COLOURS } from "./painter.js";
+import { MOST_SIDE } from "./media.js";
+import { COLOURS, SHARP } from "./painter.js";
 
 const COLOUR_OF_ACTION = { generate: COLOURS.generate, keep: COLOURS.given };
 
@@ -87,8 +88,7 @@ export class Brush extends EventTarget {
       try {
         await this.#save(work, mask);
       } catch (error) {
-        this.session.say("error", t("brush.failed", { error: error.message }));
-        this.pending = 1; // what has come after it builds on it
+        this.session.say("error", t("brush.failed", { error: said(error.message) }));
       }
       this.pending -= 1;
       if (this.pending === 0 && !this.painting) this.#drop();
@@ -119,7 +119,10 @@ export class Brush extends EventTarget {
     context.globalAlpha = 1;
   }
 
-  /** The mask region that a stroke changes: the one that is selected and shows at the playhead. */
+  /**
+   * The mask region that a stroke changes: the one that is selected and shows at the playhead, of one picture that the
+   * server gives at full size.
+   */
   #target() {
     const { document, selection, playhead } = this.session;
     const masks = document.regions.filter(
@@ -128,9 +131,14 @@ export class Brush extends EventTarget {
         selection.has(item.id) &&
         playhead >= item.frame &&
         playhead < item.frame + item.frames &&
-        document.media[item.media].file !== null,
+        this.#paintable(document.media[item.media]),
     );
     return masks.length === 1 ? masks[0] : null;
+  }
+
+  #paintable(media) {
+    const { width, height, frames } = this.library.known(media);
+    return media.file !== null && frames === 1 && Math.max(width, height) <= MOST_SIDE;
   }
 
   /** @returns {Work | null} null: the mask that it would change is not there yet */
@@ -141,7 +149,9 @@ export class Brush extends EventTarget {
     const work = { canvas, x: 0, y: 0, frame, region: region?.id ?? null, action, colour };
     Object.assign(canvas, { width: document.width, height: document.height });
     if (region === null) return work;
-    const stencil = this.painter.stencil(document.media[region.media], colour);
+    const media = document.media[region.media];
+    const { width, height } = this.library.size(media);
+    const stencil = this.painter.stencil(media, colour, Math.max(SHARP, width, height)); // all of its pixels
     if (stencil === null) return null;
     const box = boxAt(region, frame);
     work.x = Math.min(0, box.x);
@@ -153,25 +163,31 @@ export class Brush extends EventTarget {
   }
 
   async #save(work, mask) {
-    const { session } = this;
-    const region = work.region === null ? null : find(session.document, work.region);
+    const { session, library } = this;
+    const regionIn = (document) => (work.region === null ? null : find(document, work.region));
+    const old = session.document.media[regionIn(session.document)?.media]?.file;
     if (mask === null) {
-      if (region) session.edit((document) => pruneMedia(remove(document, [region.id])));
-      return;
+      const drop = (document) => pruneMedia(remove(document, [work.region]));
+      await session.later((document) => (regionIn(document) ? drop(document) : document));
+    } else {
+      const blob = await new Promise((resolve) => mask.canvas.toBlob(resolve, "image/png"));
+      const file = await library.upload(blob, `mask_${randomName()}.png`);
+      await library.hold(file, blob);
+      const { width, height } = mask.canvas;
+      const media = { kind: "mask", width, height, frames: 1, file };
+      const box = { x: mask.x, y: mask.y, width, height };
+      const { gesturing } = session; // what is dragged stays selected
+      const made = await session.later((document) => {
+        const found = regionIn(document);
+        return found
+          ? this.#repaint(document, found, work, file, media, box)
+          : this.#paint(document, work, file, media, box);
+      });
+      if (made && !gesturing) session.select([work.region]);
     }
-    const blob = await new Promise((resolve) => mask.canvas.toBlob(resolve, "image/png"));
-    const file = await this.library.upload(blob, `mask_${randomName()}.png`);
-    this.painter.painted.set(file, mask.canvas);
-    const { width, height } = mask.canvas;
-    const media = { kind: "mask", width, height, frames: 1, file };
-    const box = { x: mask.x, y: mask.y, width, height };
-    session.edit((document) => {
-      const found = work.region === null ? null : find(document, work.region);
-      return found
-        ? this.#repaint(document, found, work, file, media, box)
-        : this.#paint(document, work, file, media, box);
-    });
-    session.select([work.region]);
+    // undo brings it back from the server
+    const used = Object.values(session.document.media).some(({ file }) => file === old);
+    if (old && !used) library.forget(old);
   }
 
   #paint(document, work, file, media, box) {

@@ -37,6 +37,7 @@ export { boxAt, bytes, canonical, CanvasError, clipFrame, MAX_FRAMES, MAX_JSON, 
 export const LISTS = Object.freeze(["placements", "sounds", "regions"]);
 
 const SHORTEST = 0.001; // seconds of sound that trimming leaves
+const TEMPORAL = 4; // frames of a latent frame: canvases are 4n + 1 frames long
 
 // --- looking
 
@@ -137,6 +138,22 @@ export function compare(before, after) {
     removed: [...old.keys()].filter((id) => !now.has(id)),
     changed: [...now.keys()].filter((id) => old.has(id) && old.get(id) !== now.get(id)),
   };
+}
+
+/**
+ * Items of a document that are not in the next one as they no longer fit the canvas, or their media; not those that were
+ * removed.
+ * @param {CanvasDocument} before
+ * @param {CanvasDocument} after
+ * @returns {string[]} ids
+ */
+export function lost(before, after) {
+  const resized = ["width", "height", "frames", "fps"].some((field) => before[field] !== after[field]);
+  const other = (name) => name in after.media && after.media[name] !== before.media[name];
+  return compare(before, after).removed.filter((id) => {
+    const { media, alpha } = find(before, id);
+    return resized || other(media) || other(alpha);
+  });
 }
 
 /**
@@ -272,7 +289,7 @@ export function setReference(document, tag, changes) {
 // --- media
 
 /**
- * Adds media or sets their facts; items that no longer fit them are trimmed or removed (compare says which).
+ * Adds media or sets their facts; items that no longer fit them are trimmed or removed (lost says which).
  * @param {CanvasDocument} document
  * @param {string} name
  * @param {Partial<Media>} media
@@ -595,13 +612,40 @@ function farthest(delta, holds) {
 // --- the canvas
 
 /**
- * Sets size, length and rate. What no longer fits is trimmed, what lies wholly outside is removed: compare says which.
+ * Sets size, length and rate. What no longer fits is trimmed, what lies wholly outside is removed: lost says which. At
+ * another rate everything keeps its time, so that frames are counted anew; the canvas too, if its length is left out.
  * @param {CanvasDocument} document
  * @param {{width?: number, height?: number, frames?: number, fps?: number}} size
  */
 export function setCanvas(document, { width, height, frames, fps }) {
-  const { width: w, height: h, frames: f, fps: r } = document;
-  return fitted(document, { width: width ?? w, height: height ?? h, frames: frames ?? f, fps: fps ?? r });
+  const before = { ...document, ...retimed(document, fps ?? document.fps) };
+  return fitted(before, {
+    width: width ?? before.width,
+    height: height ?? before.height,
+    frames: frames ?? before.frames,
+    fps: fps ?? before.fps,
+  });
+}
+
+/** What another rate makes of the length of a canvas and of its items that count in frames. */
+function retimed(document, fps) {
+  const ratio = fps / document.fps;
+  if (ratio === 1 || !(ratio > 0 && ratio < Infinity)) return {};
+  const scaled = (frame) => Math.round(frame * ratio);
+  const step = (document.frames - 1) % TEMPORAL ? 1 : TEMPORAL;
+  const frames = Math.min(step * Math.round(((document.frames - 1) * ratio) / step) + 1, MAX_FRAMES);
+  const moved = (item) => {
+    const first = Math.min(scaled(item.frame), frames - 1);
+    const mask = document.media[item.kind === "mask" ? item.media : item.alpha];
+    // a mask has a picture for each frame of its item, unless that is a clip
+    if (mask?.frames > 1 && document.media[item.media].kind !== "clip") return { ...item, frame: first };
+    const length = Math.max(1, scaled(item.frame + item.frames) - first);
+    const keys = new Map(item.path.map(({ at, box }) => [Math.min(scaled(item.frame + at) - first, length - 1), box]));
+    const path = [...keys].filter(([at]) => at > 0).map(([at, box]) => ({ at, box }));
+    return { ...item, frame: first, frames: length, path };
+  };
+  const regions = document.regions.map((region) => ("frame" in region ? moved(region) : region));
+  return { frames, placements: document.placements.map(moved), regions };
 }
 
 /** The document with other fields, its items trimmed to them; those that do not fit even so are left out. */

@@ -108,6 +108,44 @@ export function button(picture, label, click, { name = "", text = false, shortcu
   return made;
 }
 
+/** Edits by arrow keys: however long one is held down, it is one commit, when it is let go or the focus goes. */
+export class ArrowKeys {
+  /** @type {AbortController | null} of the gesture under way */
+  #held = null;
+
+  /** @param {import("./session.js").Session} session */
+  constructor(session) {
+    this.session = session;
+  }
+
+  /**
+   * Shows the change of a press, or of one that repeats.
+   * @param {import("./session.js").Change} change an operation is given the document as it was before the first press
+   * @returns {boolean} false if it could not be done
+   */
+  press(change) {
+    return (this.#held !== null || this.#begin()) && this.session.preview(change);
+  }
+
+  #begin() {
+    const { session } = this;
+    if (!session.begin()) return false;
+    const held = new AbortController();
+    const { signal } = held;
+    const options = { capture: true, signal };
+    this.#held = held;
+    window.addEventListener("keyup", ({ key }) => key.startsWith("Arrow") && session.commit(), options);
+    window.addEventListener("focusout", () => session.commit(), options);
+    // whatever ended the gesture: another one may have begun
+    const ended = () => {
+      held.abort();
+      this.#held = null;
+    };
+    session.addEventListener("document", ({ detail }) => detail.committed && ended(), { signal });
+    return true;
+  }
+}
+
 /**
  * Follows a pointer that was pressed until it is let go, wherever it goes and whatever is drawn anew meanwhile.
  * @param {PointerEvent} pressed

@@ -12,17 +12,18 @@ import {
   remove,
   seconds,
   setMedia,
+  trim,
   add,
 } from "./document.js";
 import { button, element, follow, icon } from "./dom.js";
 import { Inspector } from "./inspector.js";
 import { Painter } from "./painter.js";
 import { Picker } from "./picker.js";
-import { cutShort, placeFile, placeInput } from "./place.js";
+import { cutShort, placeFile, placeInput, replaceFile } from "./place.js";
 import { PlanView } from "./plan.js";
 import { Player } from "./player.js";
 import { Stage } from "./stage.js";
-import { Timeline, trimmed } from "./timeline.js";
+import { Timeline } from "./timeline.js";
 
 const ACCEPTED = "image/*,video/*,audio/*,.mkv,.flac,.opus,.m4a";
 /** Milliseconds that a message stays which is no error. */
@@ -32,12 +33,20 @@ const STEPS = [1, 8];
 /** Pixels that the stage and the timeline keep at least. */
 const LEAST_SCENE = 96;
 const LEAST_TIMELINE = 96;
+/** Keys by which sliders and check boxes are set. */
+const OPERATING = /^( |Arrow.*|Home|End|Page.*)$/;
 const TOOLS = [
   ["select", "V"],
   ["box", "R"],
   ["brush", "B"],
   ["erase", "E"],
 ];
+
+/**
+ * Something that is wired to an input of the node. input: without the name of its group; file: where it comes straight
+ * from a loader; origin: where from, another one for another output of a node.
+ * @typedef {{input: string, kind: "image" | "clip" | "sound" | "mask", file: string | null, origin: string}} Wire
+ */
 
 /**
  * What the editor needs of ComfyUI.
@@ -58,10 +67,15 @@ export class Editor {
     this.painter = new Painter(library);
     this.brush = new Brush({ session, library, painter: this.painter });
     this.stage = new Stage({ session, library, brush: this.brush, painter: this.painter });
-    this.timeline = new Timeline({ session, library, plan: this.plan });
+    this.timeline = new Timeline({
+      session,
+      library,
+      plan: this.plan,
+      actions: { toggleKey: () => this.stage.toggleKey(), trim: (edge) => this.#trim(edge) },
+    });
     this.inspector = new Inspector({ session, library, actions: this.#actions() });
     this.keys = this.#keys();
-    /** Inputs of the node that something is wired to. @type {{input: string, kind: string}[]} */
+    /** @type {Wire[]} */
     this.inputs = [];
     this.dialog = null;
     /** Where it goes back to from the full screen. @type {HTMLElement | null} */
@@ -97,46 +111,53 @@ export class Editor {
    * @param {"info" | "warning" | "error"} [level]
    */
   notify(text, level = "info") {
-    const words = text === "locked" ? t("editor.locked") : said(text);
     const notice = element("div", `notice ${level}`, { role: level === "error" ? "alert" : "status" });
     notice.append(
       ...(level === "info" ? [] : [icon("warning")]),
-      element("span", "", { textContent: words }),
-      button("close", t("editor.close"), () => notice.remove()),
+      element("span", "", { textContent: said(text) }),
+      button("close", t("editor.close"), () => this.#dismiss(notice)),
     );
-    for (const old of [...this.notices.children]) if (old.textContent === notice.textContent) old.remove();
+    for (const old of [...this.notices.children]) if (old.textContent === notice.textContent) this.#dismiss(old);
     this.notices.append(notice);
-    while (this.notices.children.length > 3) this.notices.firstChild.remove();
-    if (level !== "error") setTimeout(() => notice.remove(), READABLE);
+    while (this.notices.children.length > 3) this.#dismiss(this.notices.firstChild);
+    if (level !== "error") setTimeout(() => this.#dismiss(notice), READABLE);
+  }
+
+  #dismiss(notice) {
+    this.#keepFocus(notice);
+    notice.remove();
+  }
+
+  /** Takes the focus back from an element that goes: ComfyUI would have the keys. */
+  #keepFocus(element) {
+    if (element.contains(document.activeElement)) this.root.focus({ preventScroll: true });
   }
 
   /**
    * What is wired to the node: it can be placed. Its pictures are known after a run, or from the file of a loader.
-   * @param {{input: string, kind: string, file: string | null}[]} inputs
+   * @param {Wire[]} inputs
    */
   setInputs(inputs) {
     if (JSON.stringify(inputs) === JSON.stringify(this.inputs)) return;
     this.inputs = inputs;
     const known = this.library.inputs;
-    this.library.setInputs(
-      inputs.map((wire) => ({ preview: null, ...wire, ...known.get(wire.input), file: wire.file })),
-    );
+    const same = ({ input, origin }) => (known.get(input)?.origin === origin ? known.get(input) : null);
+    this.library.setInputs(inputs.map((wire) => ({ preview: null, ...wire, ...same(wire), file: wire.file })));
     this.inspector.refresh();
   }
 
   /** Takes what the inputs brought on the last run of the node, with a picture of each; the canvas remembers its size. */
   showInputs(inputs) {
     const { session } = this;
-    const files = new Map(this.inputs.map(({ input, file }) => [input, file]));
-    this.library.setInputs(inputs.map((found) => ({ ...found, file: files.get(found.input) ?? null })));
+    const wires = new Map(this.inputs.map(({ input, file, origin }) => [input, { file, origin }]));
+    this.library.setInputs(inputs.map((found) => ({ file: null, ...found, ...wires.get(found.input) })));
+    if (!session.readable || session.locked) return;
     const seen = new Map(inputs.map(({ input, preview, ...facts }) => [input, facts]));
-    const named = Object.entries(session.document.media).filter(([, media]) => seen.has(media.input));
-    if (!named.length || !session.editable) return;
-    session.edit((document) =>
-      named.reduce((result, [name, { kind, input }]) => {
+    session.later((document) =>
+      Object.entries(document.media).reduce((result, [name, { kind, input }]) => {
         const facts = seen.get(input);
         // a batch of pictures may serve as one clip or as masks: only what was taken for the same is known
-        return facts.kind === kind ? setMedia(result, name, { ...facts, input }) : result;
+        return facts?.kind === kind ? setMedia(result, name, { ...facts, input }) : result;
       }, document),
     );
   }
@@ -376,8 +397,9 @@ export class Editor {
     const { tool, editable, brushSize, document } = this.session;
     const paints = tool === "brush" || tool === "erase";
     this.options.hidden = !editable || !(paints || tool === "box");
+    if (!this.options.hidden && this.options.dataset.tool === tool) return this.readOptions();
+    this.#keepFocus(this.options);
     if (this.options.hidden) return;
-    if (this.options.dataset.tool === tool) return this.readOptions();
     this.options.dataset.tool = tool;
     const actions = ["generate", "keep"].map((action) =>
       element("button", "choice", {
@@ -545,6 +567,7 @@ export class Editor {
   }
 
   #togglePanel() {
+    this.#keepFocus(this.inspector.root);
     const closed = this.root.classList.toggle("skycanvas-no-panel");
     this.panelButton.setAttribute("aria-pressed", String(!closed));
     this.inspector.refresh();
@@ -610,19 +633,34 @@ export class Editor {
   async place(file, { frame = this.session.playhead, point = null } = {}) {
     this.library.forget(file);
     const facts = await this.library.facts(file);
-    let ids = [];
-    this.session.edit((document) => {
-      const placed = placeFile(document, file, facts, { frame: Math.min(frame, document.frames - 1), point });
-      ids = placed.ids;
-      return placed.document;
-    });
+    const ids = await this.#put((document) =>
+      placeFile(document, file, facts, { frame: Math.min(frame, document.frames - 1), point }),
+    );
     const { document } = this.session;
-    this.session.select(ids);
     const [item] = ids.map((id) => find(document, id)).filter(Boolean);
     if (!item) return;
     const length = this.library.seconds(document.media[item.media]);
     const short = cutShort(document, [item.id], length);
     if (short !== null) this.notify(t("editor.cut_short", { shown: rounded(short), length: rounded(length) }));
+  }
+
+  /**
+   * Puts something on the canvas and selects it; a gesture that is under way goes before.
+   * @param {(document: import("./document.js").CanvasDocument) =>
+   *   {document: import("./document.js").CanvasDocument, ids: string[]}} place
+   * @returns {Promise<string[]>} ids of what is new
+   */
+  async #put(place) {
+    const { gesturing } = this.session;
+    let ids = [];
+    const change = (before) => {
+      const placed = place(before);
+      ids = placed.ids;
+      return placed.document;
+    };
+    if (!(await this.session.later(change))) return [];
+    if (!gesturing) this.session.select(ids);
+    return ids;
   }
 
   /** Puts what is wired to an input on the canvas. */
@@ -640,13 +678,7 @@ export class Editor {
     const facts = Object.fromEntries(fields.filter((name) => known?.[name]).map((name) => [name, known[name]]));
     if (facts.kind === "image" || facts.kind === "mask") delete facts.fps;
     if (facts.kind === "image") delete facts.frames;
-    let ids = [];
-    this.session.edit((document) => {
-      const placed = placeInput(document, input, { ...facts, input }, { frame: this.session.playhead });
-      ids = placed.ids;
-      return placed.document;
-    });
-    this.session.select(ids);
+    await this.#put((document) => placeInput(document, input, { ...facts, input }, { frame: this.session.playhead }));
   }
 
   /** Shows the input folder. chosen: what to do with a file; places it, if left out. */
@@ -670,18 +702,14 @@ export class Editor {
   /** Puts another file in the place of one that is gone. */
   #replace(name) {
     this.pick(async (file) => {
-      const { document } = this.session;
-      const { kind, file: old } = document.media[name];
+      const { kind, file: old } = this.session.document.media[name];
       const facts = await this.library.facts(file);
       if (facts.kind !== kind && !(kind === "mask" && facts.kind === "image") && !(kind === "sound" && facts.sound)) {
         throw new Error(
           t("editor.other_kind", { kind: t(`inspector.kind.${facts.kind}`), wanted: t(`inspector.kind.${kind}`) }),
         );
       }
-      const names = Object.keys(document.media).filter((other) => document.media[other].file === old);
-      this.session.edit((before) =>
-        names.reduce((result, other) => setMedia(result, other, { kind: result.media[other].kind, file }), before),
-      );
+      await this.session.later((document) => replaceFile(document, old, file, facts.alpha));
     });
   }
 
@@ -716,6 +744,14 @@ export class Editor {
         .map((item) => item.id)
         .filter((id) => !before.has(id)),
     );
+  }
+
+  /** Trims what is selected at the playhead, whose frame is the last that stays. @param {"start" | "end"} edge */
+  #trim(edge) {
+    const { session } = this;
+    const frame = session.playhead + (edge === "end" ? 1 : 0);
+    const ids = [...session.selection];
+    session.edit((document) => ids.reduce((result, id) => trim(result, id, edge, frame), document));
   }
 
   #remove() {
@@ -794,12 +830,6 @@ export class Editor {
       if (placed) this.stage.nudge(dx * pixels, dy * pixels);
       else if (dx) step(dx);
     };
-    const trim = (edge) => () => {
-      const ids = [...session.selection];
-      const frame = session.playhead + (edge === "end" ? 1 : 0);
-      if (ids.length)
-        session.edit((document) => ids.reduce((result, id) => trimmed(result, id, edge, frame, false), document));
-    };
     const grow = (factor) => () =>
       (session.brushSize = Math.max(1, Math.round(session.brushSize * factor + Math.sign(factor - 1))));
     return [
@@ -820,8 +850,8 @@ export class Editor {
       { keys: ["e"], shown: "E", label: "editor.tool.erase", run: () => session.setTool("erase") },
       { keys: ["-"], shown: "-   +", label: "brush.size", run: grow(1 / 1.2) },
       { keys: ["+", "="], run: grow(1.2) },
-      { keys: ["["], shown: "[   ]", label: "editor.key.trim", run: trim("start") },
-      { keys: ["]"], run: trim("end") },
+      { keys: ["["], shown: "[   ]", label: "editor.key.trim", run: () => this.#trim("start") },
+      { keys: ["]"], run: () => this.#trim("end") },
       { keys: ["s"], shown: "S", label: "editor.key.split", run: () => this.timeline.split() },
       { keys: ["k"], shown: "K", label: "editor.key.key", run: () => this.stage.toggleKey() },
       { keys: ["Delete", "Backspace"], shown: "Delete", label: "editor.key.remove", run: () => this.#remove() },
@@ -861,10 +891,13 @@ export class Editor {
     if (event.defaultPrevented) return event.stopPropagation();
     const control = event.ctrlKey || event.metaKey;
     const typing = event.target.matches("input:not([type=range]):not([type=checkbox]), select, textarea");
-    const pressing = event.target.matches("button, summary") && (event.key === " " || event.key === "Enter");
+    const pressing =
+      (event.target.matches("button, summary") && (event.key === " " || event.key === "Enter")) ||
+      (event.target.matches("input[type=range], input[type=checkbox]") && OPERATING.test(event.key));
     const name = (control ? "Ctrl+" : "") + (event.key.length === 1 ? event.key.toLowerCase() : event.key);
     const found = this.keys.find(({ keys }) => keys.includes(name));
     if (!control) event.stopPropagation();
+    if (control && !typing && /^[zy]$/i.test(event.key)) event.preventDefault(); // else fields undo what was typed, too
     if (event.altKey || pressing || (typing && event.key !== "Escape") || !found || event.isComposing) return;
     event.preventDefault();
     event.stopPropagation();

@@ -28,11 +28,14 @@ export function paintItem(context, options) {
     return used;
   }
   const size = library.size(media);
-  if (size === null && media.file !== null) use(library.facts(media.file));
+  const file = library.fileOf(media);
+  const known = size !== null && (media.kind !== "clip" || library.seconds(media) !== null);
+  if (!known && file !== null) use(library.facts(file));
   const { width, height } = size ?? { width: 1, height: 1 };
   const aspect = Math.min(Math.max(width / height, 1 / WIDEST), WIDEST);
   const step = Math.max(4, Math.round(options.height * aspect));
-  if (media.kind === "clip") filmstrip(context, media, use, step, options);
+  // of what comes through an input there is one picture at most, but from a loader's file
+  if (media.kind === "clip" && file !== null) filmstrip(context, media, use, step, options);
   else pictures(context, media, use, step, options);
   return used;
 }
@@ -46,9 +49,9 @@ function pictures(context, media, use, step, { library, from, to, height }) {
 function filmstrip(context, media, use, step, { document, item, library, from, to, height, scale }) {
   const { fps } = document;
   const seconds = library.seconds(media);
-  if (seconds === null && media.file !== null) return;
+  if (seconds === null) return;
   const rate = filmRate(fps, step, scale);
-  const count = Math.max(1, Math.ceil((seconds ?? 0) * rate - 1e-6));
+  const count = Math.max(1, Math.ceil(seconds * rate - 1e-6));
   for (const { x, time } of film({ from, to, width: step, start: item.start, scale, fps })) {
     const index = Math.min(count - 1, Math.floor(time * rate + 1e-6));
     const first = index - (index % MOST_CELLS);

@@ -19,7 +19,7 @@ import {
   moveInTime,
   update,
 } from "./document.js";
-import { button, element, follow, icon } from "./dom.js";
+import { ArrowKeys, button, element, follow, icon } from "./dom.js";
 import { nameOf } from "./painter.js";
 import { isUsed } from "./place.js";
 
@@ -34,6 +34,7 @@ const PRESETS = [
   ["wide_1080", 1920, 1088, 121, 24],
 ];
 const THUMBNAIL = 96;
+const FIELDS = "input, select, button";
 
 export class Inspector {
   /**
@@ -45,6 +46,7 @@ export class Inspector {
     this.session = session;
     this.library = library;
     this.actions = actions;
+    this.arrows = new ArrowKeys(session);
     this.root = element("aside", "inspector", { "aria-label": t("inspector.name") });
     /** Shows a field's value anew. @type {(() => void)[]} */
     this.readers = [];
@@ -73,7 +75,11 @@ export class Inspector {
 
   #show() {
     const { document, selection, readable, editable } = this.session;
-    if (!readable) return this.root.replaceChildren();
+    if (!readable) {
+      this.signature = "";
+      this.readers = [];
+      return this.#rebuild();
+    }
     const items = [...selection].map((id) => find(document, id));
     const look = (name) => this.#stateOf(document.media[name]);
     const signature = JSON.stringify([
@@ -86,14 +92,29 @@ export class Inspector {
     if (signature !== this.signature) {
       this.signature = signature;
       this.readers = [];
-      const focused = this.root.contains(globalThis.document.activeElement)
-        ? globalThis.document.activeElement.dataset.field
-        : null;
-      this.root.replaceChildren(...(items.length ? this.#selected(items) : this.#canvas(document)));
-      if (!editable) for (const input of this.root.querySelectorAll("input, select, button")) input.disabled = true;
-      if (focused) this.root.querySelector(`[data-field="${CSS.escape(focused)}"]`)?.focus();
+      this.#rebuild(...(items.length ? this.#selected(items) : this.#canvas(document)));
     }
     for (const read of this.readers) read();
+  }
+
+  /** Shows other elements; the focus goes to the one that does the same, else to the editor, so that its keys go on. */
+  #rebuild(...children) {
+    const { activeElement: focused } = globalThis.document;
+    const had = this.root.contains(focused);
+    const alike = () => [...this.root.querySelectorAll(FIELDS)].filter((field) => nameOfField(field) === name);
+    const name = had && nameOfField(focused);
+    const index = had ? alike().indexOf(focused) : -1;
+    this.root.replaceChildren(...children);
+    for (const field of this.root.querySelectorAll(FIELDS)) field.disabled = !this.session.editable;
+    if (!had) return;
+    const same = alike().slice(0, index + 1).at(-1);
+    if (same && !same.disabled) same.focus({ preventScroll: true });
+    else this.#leave();
+  }
+
+  /** Gives the focus to the editor, whose keys go on: those of the page are ComfyUI's. */
+  #leave() {
+    this.root.closest("[tabindex]").focus({ preventScroll: true });
   }
 
   // --- the canvas
@@ -483,34 +504,35 @@ export class Inspector {
    * @param {(document: object, value: number) => object} change the document with that value
    */
   #number(field, name, read, change, { least = 0, most = undefined, step = 1, whole = true } = {}) {
+    let typed = false;
     const input = element("input", "field-input", {
       type: "number",
       min: least,
       max: most,
       step: whole ? 1 : "any",
       "data-field": field,
+      input: () => (typed = true),
       change: () => {
         const value = input.valueAsNumber;
-        if (Number.isFinite(value))
+        if (typed && Number.isFinite(value))
           this.session.edit((document) => change(document, whole ? Math.round(value) : value));
         show();
       },
       keydown: (event) => {
-        if (event.key === "Enter") input.blur();
-        if (event.key === "Escape") {
-          show();
-          input.blur();
-        }
+        if (event.key === "Escape") show();
+        if (event.key === "Escape" || event.key === "Enter") this.#leave();
         if (event.key === "ArrowUp" || event.key === "ArrowDown") {
           event.preventDefault();
           const by = (event.key === "ArrowUp" ? step : -step) * (event.shiftKey ? 8 : 1);
-          this.session.edit((document) => change(document, clamped(read() + by)));
+          const value = clamped(read() + by);
+          this.arrows.press((document) => change(document, value));
           show();
         }
       },
     });
     const clamped = (value) => Math.min(Math.max(whole ? Math.round(value) : rounded(value), least), most ?? Infinity);
     const show = () => {
+      typed = false;
       const value = read();
       if (value !== undefined && input.value !== String(rounded(value))) input.value = String(rounded(value));
     };
@@ -530,7 +552,7 @@ export class Inspector {
         cancel: () => begun && this.session.cancel(),
       });
     };
-    this.readers.push(() => globalThis.document.activeElement !== input && show());
+    this.readers.push(() => typed || show());
     const label = element("label", "field-name pull", {
       textContent: name,
       title: t("inspector.pull"),
@@ -577,6 +599,11 @@ export class Inspector {
     this.readers.push(() => (input.value = read()));
     return element("div", "field wide", {}, element("span", "field-name", { textContent: name }), input);
   }
+}
+
+/** By what a field is known again after it was made anew. */
+function nameOfField(field) {
+  return field.dataset.field ?? field.getAttribute("aria-label") ?? field.textContent;
 }
 
 function section(title, ...children) {

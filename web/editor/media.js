@@ -6,12 +6,27 @@ import { mediaSeconds } from "./document.js";
 export const BLOCK = 30;
 /** Pictures that are fetched at a time; the server gives at most 1024. */
 export const MOST_CELLS = 64;
+/** The longest side of a picture that the server gives. */
+export const MOST_SIDE = 4096;
 /** Requests at a time: a browser has six per server, and ComfyUI's own page needs some of them. */
 const MOST_REQUESTS = 3;
 /** What was used in the last so many milliseconds stays: what is on screen must not be thrown out and fetched again. */
 const FRESH = 10_000;
+/** Milliseconds after which what failed is fetched anew when it is asked for; after each failure twice as many. */
+const RETRY = 5_000;
 /** Samples that the finest stored peak of a waveform stands for. */
 const PEAK = 128;
+
+/**
+ * What a value takes, in bytes, and how it gives them back: pictures lie where no garbage collection counts them.
+ * @template T
+ * @typedef {{bytesOf(value: T): number, close(value: T): void}} Kind
+ */
+const FACTS = { bytesOf: () => 256, close() {} };
+const PICTURE = { bytesOf: bytesOfImage, close: (image) => image.close() };
+const SHEET = { bytesOf: ({ image }) => bytesOfImage(image), close: ({ image }) => image.close() };
+/** The samples, and their copy for playing. */
+const SOUND = { bytesOf: ({ channels }) => 2 * channels.length * channels[0].byteLength, close() {} };
 
 /**
  * Something that is fetched once. `await` gives its value or throws its error; a drawing reads `state` and `value` and
@@ -25,19 +40,24 @@ export class Asset {
   value = null;
   /** @type {string | null} the server's own words */
   error = null;
+  /** When it was asked for last, and when it may be fetched again if it failed. */
   used = 0;
+  again = 0;
 
   /**
    * @param {string} key
    * @param {() => Promise<T>} load
-   * @param {(value: T) => number} bytesOf
+   * @param {Kind<T>} kind
+   * @param {number} [wait] milliseconds from its failure until it may be fetched again
    */
-  constructor(key, load, bytesOf) {
+  constructor(key, load, kind, wait = RETRY) {
     this.key = key;
+    this.kind = kind;
+    this.wait = wait;
     this.bytes = 0;
     this.promise = load().then(
       (value) => {
-        this.bytes = bytesOf(value);
+        this.bytes = kind.bytesOf(value);
         this.value = value;
         if (this.state === "loading") this.state = "ready";
         return value;
@@ -53,6 +73,11 @@ export class Asset {
 
   then(resolve, reject) {
     return this.promise.then(resolve, reject);
+  }
+
+  /** Gives its memory back; what has not come yet belongs to those who await it. */
+  close() {
+    if (this.value !== null) this.kind.close(this.value);
   }
 }
 
@@ -97,7 +122,12 @@ export class MediaLibrary extends EventTarget {
    *   sound: {samples: number, sample_rate: number, channels: number} | null, bytes: number, modified: number}>}
    */
   facts(file) {
-    return this.#asset(`facts ${file}`, async () => (await this.#get("/skycanvas/media", { file })).json(), () => 256);
+    return this.#asset(`facts ${file}`, async () => (await this.#get("/skycanvas/media", { file })).json(), FACTS);
+  }
+
+  /** The file that a media is read from, its own or that of the loader wired to its input; null where there is none. */
+  fileOf(media) {
+    return media.file ?? this.inputs.get(media.input)?.file ?? null;
   }
 
   /**
@@ -107,10 +137,11 @@ export class MediaLibrary extends EventTarget {
    */
   known(media) {
     let facts = null;
-    const { file } = this.#traced(media);
+    const file = this.fileOf(media);
     if (file !== null) {
       const { value } = this.facts(file);
       facts = value && media.kind === "sound" ? value.sound : value;
+      if (facts && media.kind === "mask") facts = { ...facts, frames: facts.frames ?? 1 }; // that of a picture
     } else if (media.input !== null) {
       facts = this.inputs.get(media.input) ?? null;
     }
@@ -131,25 +162,12 @@ export class MediaLibrary extends EventTarget {
 
   /**
    * Frames of a clip as the canvas shows them: the i-th at start + i / fps seconds. `side`: the longer one, in pixels.
-   * An image, and whatever comes through an input, has one cell for all.
-   * @param {object} media of the document
+   * @param {object} media of the document, read from a file
    * @param {{fps?: number, start?: number, frames?: number, side?: number}} [options]
    * @returns {Asset<Sheet>}
    */
   sheet(media, { fps = 1, start = 0, frames = 1, side = 96 } = {}) {
-    media = this.#traced(media);
-    if (media.file === null || media.kind !== "clip") {
-      const picture = this.picture(media, { side });
-      return this.#asset(
-        `sheet of ${picture.key}`,
-        async () => {
-          const image = await picture;
-          return { image, count: 1, cell: () => ({ x: 0, y: 0, width: image.width, height: image.height }) };
-        },
-        () => 0,
-      );
-    }
-    const query = { file: media.file, fps, start, frames, side };
+    const query = { file: this.fileOf(media), fps, start, frames, side };
     return this.#asset(
       `sheet ${Object.values(query).join(" ")}`,
       async () => {
@@ -158,7 +176,7 @@ export class MediaLibrary extends EventTarget {
         const image = await createImageBitmap(await response.blob());
         return { image, count: frames, cell: cellsOf(size, frames) };
       },
-      ({ image }) => bytesOfImage(image),
+      SHEET,
     );
   }
 
@@ -169,14 +187,26 @@ export class MediaLibrary extends EventTarget {
    * @returns {Asset<ImageBitmap>}
    */
   picture(media, { time = 0, side = 1024 } = {}) {
-    media = this.#traced(media);
-    if (media.file === null) return this.#preview(media);
-    const query = { file: media.file, time, side };
+    const file = this.fileOf(media);
+    if (file === null) return this.#preview(media);
+    const held = this.assets.get(`held ${file}`);
+    if (held !== undefined) return this.#used(held);
+    const query = { file, time, side };
     return this.#asset(
       `picture ${Object.values(query).join(" ")}`,
       async () => createImageBitmap(await (await this.#get("/skycanvas/picture", query)).blob()),
-      bytesOfImage,
+      PICTURE,
     );
+  }
+
+  /**
+   * Takes the picture of a file that was made here: it is seen, at its full size, before the server gives it.
+   * @param {string} file
+   * @param {Blob} blob
+   * @returns {Asset<ImageBitmap>}
+   */
+  hold(file, blob) {
+    return this.#asset(`held ${file}`, () => createImageBitmap(blob), PICTURE);
   }
 
   /**
@@ -186,24 +216,24 @@ export class MediaLibrary extends EventTarget {
    * @returns {Asset<SoundBlock>}
    */
   sound(media, { start = 0 } = {}) {
-    media = this.#traced(media);
-    if (media.file === null) {
+    const file = this.fileOf(media);
+    if (file === null) {
       return this.#asset(
         `unheard ${media.input}`,
         async () => {
           throw new Error(t("media.unheard"));
         },
-        () => 0,
+        SOUND,
       );
     }
     const block = Math.floor(start / BLOCK + 1e-9);
     return this.#asset(
-      `sound ${block} ${media.file}`,
+      `sound ${block} ${file}`,
       async () => {
-        const query = { file: media.file, start: block * BLOCK, duration: BLOCK };
+        const query = { file, start: block * BLOCK, duration: BLOCK };
         return soundBlock(await (await this.#get("/skycanvas/sound", query)).arrayBuffer());
       },
-      ({ channels }) => 2 * channels.length * channels[0].byteLength, // the samples, and their copy for playing
+      SOUND,
     );
   }
 
@@ -233,27 +263,39 @@ export class MediaLibrary extends EventTarget {
    */
   setInputs(inputs) {
     this.inputs = new Map(inputs.map((input) => [input.input, input]));
-    this.#drop((key) => key.includes("preview ") || key.startsWith("unheard "));
+    this.#drop(({ key }) => key.startsWith("preview ") || key.startsWith("unheard "));
+    this.#change();
   }
 
   /** Fetches all of a file anew when it is asked for next, failed parts too. */
   forget(file) {
-    this.#drop((key) => ` ${key} `.includes(` ${file} `));
-  }
-
-  /** @param {(key: string) => boolean} which */
-  #drop(which) {
-    for (const [key, asset] of [...this.assets].filter(([key]) => which(key))) {
-      asset.state = "forgotten";
-      this.assets.delete(key);
-    }
+    this.#drop(({ key }) => ` ${key} `.includes(` ${file} `));
     this.#change();
   }
 
-  /** The media with the file that is wired to its input, where one is known. */
-  #traced(media) {
-    const file = media.input === null ? null : this.inputs.get(media.input)?.file;
-    return file ? { ...media, file } : media;
+  /** Fetches what failed anew when it is asked for next: the server is there again. */
+  retry() {
+    this.#drop(({ state }) => state === "failed");
+    this.#change();
+  }
+
+  /** Gives back all memory. Nobody is told: who is on a page draws again by itself, and others must not ask anew. */
+  empty() {
+    this.#drop(() => true);
+  }
+
+  /** @param {(asset: Asset<any>) => boolean} which */
+  #drop(which) {
+    for (const asset of [...this.assets.values()].filter(which)) {
+      asset.state = "forgotten";
+      this.#remove(asset);
+    }
+  }
+
+  /** @param {Asset<any>} asset */
+  #remove(asset) {
+    this.assets.delete(asset.key);
+    asset.close();
   }
 
   #preview(media) {
@@ -266,7 +308,7 @@ export class MediaLibrary extends EventTarget {
         if (response === null) throw new Error(t("media.not_run", { input: String(media.input) }));
         return createImageBitmap(await response.blob());
       },
-      bytesOfImage,
+      PICTURE,
     );
   }
 
@@ -274,33 +316,43 @@ export class MediaLibrary extends EventTarget {
    * @template T
    * @param {string} key
    * @param {() => Promise<T>} load
-   * @param {(value: T) => number} bytesOf
+   * @param {Kind<T>} kind
    * @returns {Asset<T>}
    */
-  #asset(key, load, bytesOf) {
-    let asset = this.assets.get(key);
-    if (asset === undefined) {
-      asset = new Asset(key, load, bytesOf);
-      const done = () => {
-        this.#evict();
-        this.#change();
-      };
-      asset.promise.then(done, done);
-    } else {
-      this.assets.delete(key); // a Map keeps the order of insertion
+  #asset(key, load, kind) {
+    const known = this.assets.get(key);
+    if (known !== undefined) {
+      if (known.state !== "failed" || this.now() < known.again) return this.#used(known);
+      known.state = "forgotten";
     }
+    const asset = new Asset(key, load, kind, known && 2 * known.wait);
+    const done = () => {
+      asset.again = this.now() + asset.wait;
+      this.#evict();
+      this.#change();
+    };
+    asset.promise.then(done, done);
+    return this.#used(asset);
+  }
+
+  /**
+   * @template T
+   * @param {Asset<T>} asset
+   */
+  #used(asset) {
     asset.used = this.now();
-    this.assets.set(key, asset);
+    this.assets.delete(asset.key); // a Map keeps the order of insertion
+    this.assets.set(asset.key, asset);
     return asset;
   }
 
   #evict() {
     let bytes = 0;
     for (const asset of this.assets.values()) bytes += asset.bytes;
-    for (const [key, asset] of this.assets) {
+    for (const asset of [...this.assets.values()]) {
       if (bytes <= this.bytes || asset.used > this.now() - FRESH) return;
       if (asset.state !== "ready") continue;
-      this.assets.delete(key);
+      this.#remove(asset);
       bytes -= asset.bytes;
     }
   }

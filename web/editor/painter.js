@@ -18,7 +18,7 @@ const COLOUR_OF_ACTION = { generate: COLOURS.generate, keep: COLOURS.given };
 const BLOCK = 32;
 const SIDES = [64, 128, 256];
 /** The longest side of a picture that the stage asks for. */
-const SHARP = 1024;
+export const SHARP = 1024;
 
 /** How names of masks begin that were painted in the editor. */
 export const PAINTED = "skycanvas/mask_";
@@ -34,15 +34,13 @@ export class Painter {
   /** @param {import("./media.js").MediaLibrary} library */
   constructor(library) {
     this.library = library;
-    /** Masks that were painted here, by the name of their file: seen before the server has them. */
-    this.painted = new Map();
     this.frame = document.createElement("canvas");
     this.scratch = document.createElement("canvas");
     /** The region that is being painted anew, and drawn by the brush. @type {string | null} */
     this.hidden = null;
     this.hatching = hatching();
-    /** @type {WeakMap<object, Map<string, HTMLCanvasElement>>} masks as colours with opacity, by their pictures */
-    this.stencils = new WeakMap();
+    /** @type {WeakMap<object, Map<string, HTMLCanvasElement>>} what was made of pictures, as long as those are there */
+    this.copies = new WeakMap();
     this.cells = null;
   }
 
@@ -121,14 +119,26 @@ export class Painter {
   /**
    * A mask as a picture of one colour, opaque where the mask is white; null until it is there.
    * @param {object} media of kind "mask"
+   * @param {string} colour
+   * @param {number} [side] the longer one, in pixels, at most
    */
-  stencil(media, colour) {
-    const source = this.painted.get(media.file) ?? this.library.picture(media, { side: SHARP }).value;
-    if (source === null) return null;
-    const made = this.stencils.get(source) ?? new Map();
-    this.stencils.set(source, made);
-    if (!made.has(colour)) made.set(colour, stencil(source, colour));
-    return made.get(colour);
+  stencil(media, colour, side = SHARP) {
+    const source = this.library.picture(media, { side }).value;
+    return source && this.#copy(source, colour, () => stencil(source, colour));
+  }
+
+  #copy(source, name, make) {
+    const copies = this.copies.get(source) ?? new Map();
+    this.copies.set(source, copies);
+    if (!copies.has(name)) copies.set(name, make());
+    return copies.get(name);
+  }
+
+  /** A look without the alpha channel that a picture of the server has: it counts where the placement says so only. */
+  #opaque(look, media) {
+    const file = media.kind === "image" ? this.library.fileOf(media) : null;
+    if (file === null || !this.library.facts(file).value?.alpha) return look;
+    return { ...look, image: this.#copy(look.image, "opaque", () => opaque(look.image)) };
   }
 
   #placement(context, document, item, frame, view, sharp) {
@@ -143,12 +153,14 @@ export class Painter {
     context.beginPath();
     context.rect(clip.x, clip.y, clip.width, clip.height);
     context.clip();
-    // a picture of the server has the alpha channel of its own file
-    if (alpha === null || (alpha.file !== null && alpha.file === media.file)) {
-      drawPart(context, look, place);
+    if (alpha === null) {
+      drawPart(context, this.#opaque(look, media), place);
+    } else if (alpha.file !== null && alpha.file === media.file) {
+      drawPart(context, look, place); // with the alpha channel of its own file
     } else {
       const mask = this.stencil(alpha, "#fff");
-      if (mask !== null) context.drawImage(this.#cut(look, mask, place), place.x, place.y, place.width, place.height);
+      const whole = this.#opaque(look, media);
+      if (mask !== null) context.drawImage(this.#cut(whole, mask, place), place.x, place.y, place.width, place.height);
     }
     context.restore();
   }
@@ -346,6 +358,19 @@ function hatching(period = 10) {
     }
   }
   return tile;
+}
+
+/** A picture without its alpha channel. */
+function opaque(source) {
+  const made = document.createElement("canvas");
+  made.width = source.width;
+  made.height = source.height;
+  const context = made.getContext("2d", { willReadFrequently: true });
+  context.drawImage(source, 0, 0);
+  const pixels = context.getImageData(0, 0, made.width, made.height);
+  for (let i = 3; i < pixels.data.length; i += 4) pixels.data[i] = 255;
+  context.putImageData(pixels, 0, 0);
+  return made;
 }
 
 /** One colour, as opaque as a mask says: by its alpha channel, or by its luminance where it has none. */

@@ -1,5 +1,5 @@
 /** Files of ComfyUI's input folder to choose from. */
-import { t } from "../words.js";
+import { said, t } from "../words.js";
 import { element, icon } from "./dom.js";
 
 const THUMBNAIL = 128;
@@ -35,7 +35,7 @@ export class Picker {
         this.files = names;
         this.#show();
       },
-      (error) => this.list.replaceChildren(element("p", "note", { textContent: error.message })),
+      (error) => this.list.replaceChildren(element("p", "note", { textContent: said(error.message) })),
     );
   }
 

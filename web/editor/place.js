@@ -1,6 +1,19 @@
 /** New media on a canvas: where it goes, and for how long. */
-import { add, find, freeId, itemsOf, trim } from "./document.js";
+import { t } from "../words.js";
+import { add, CanvasError, find, freeId, itemsOf, setMedia, trim, update } from "./document.js";
 import { firstBox } from "./geometry.js";
+
+/**
+ * A name under which a file can be uploaded and stand in a document, which takes no other spaces than " " and nothing
+ * that does not print. Systems differ in how they write accents, and in the spaces of their own file names.
+ * @param {string} name
+ */
+export function fileName(name) {
+  return name
+    .normalize("NFC")
+    .replace(/\p{Z}/gu, " ")
+    .replace(/\p{C}|[\\:]/gu, "_");
+}
 
 /**
  * Puts a file on the canvas: a picture on the frame, a clip with its sound from the frame on, a sound likewise.
@@ -14,6 +27,7 @@ import { firstBox } from "./geometry.js";
 export function placeFile(document, file, { kind, width, height, frames, fps, alpha, sound }, where) {
   if (kind === "sound") return placeSound(document, file, { kind: "sound", file, ...sound }, where.frame);
   const media = { [file]: { kind, width, height, file, ...(kind === "clip" && { frames, fps }) } };
+  if (kind === "clip" && /\.gif$/i.test(file)) alpha = false; // all GIFs may have holes, few have
   if (alpha) media[`${file} alpha`] = { kind: "mask", width, height, frames: kind === "clip" ? frames : 1, file };
   const result = placePicture(document, file, media, where, alpha ? `${file} alpha` : null);
   if (kind !== "clip" || !sound) return result;
@@ -27,16 +41,37 @@ export function placeFile(document, file, { kind, width, height, frames, fps, al
  * @param {string} input such as "image_0"
  * @param {import("./document.js").Media} media with the facts that are known
  * @param {{frame: number, point?: ?{x: number, y: number}}} where
+ * @throws {CanvasError} for a mask of unknown size: its region must have that very size
  */
 export function placeInput(document, input, media, where) {
   if (media.kind === "sound") return placeSound(document, input, media, where.frame);
   if (media.kind !== "mask") return placePicture(document, input, { [input]: media }, where, null);
+  const { width, height } = media;
+  if (!width || !height) throw new CanvasError(t("editor.run_first", { input }));
   const id = freeId(document, "region");
-  const { width, height } = document;
-  const box = { x: 0, y: 0, width: media.width ?? width, height: media.height ?? height };
+  const box = { x: 0, y: 0, width, height };
   const frames = Math.min(document.frames - where.frame, (media.frames ?? 1) > 1 ? media.frames : document.frames);
   const region = { kind: "mask", id, action: "generate", media: input, frame: where.frame, frames, box };
   return { document: add(document, "regions", region, { [input]: media }), ids: [id] };
+}
+
+/**
+ * Reads all media of a file from another one. What was cut out by the alpha channel of the old file shows whole if the
+ * new one has none: without one, a mask is the luminance.
+ * @param {import("./document.js").CanvasDocument} document
+ * @param {string} old file
+ * @param {string} file
+ * @param {boolean} alpha whether the new file has an alpha channel
+ */
+export function replaceFile(document, old, file, alpha) {
+  const names = Object.keys(document.media).filter((name) => document.media[name].file === old);
+  const cut = (item) => !alpha && names.includes(item.alpha) && names.includes(item.media);
+  const whole = document.placements.filter(cut).reduce((result, { id }) => update(result, id, { alpha: null }), document);
+  return names.reduce((result, name) => {
+    const { kind } = document.media[name];
+    const idle = kind === "mask" && !alpha && !isUsed(whole, name);
+    return idle ? result : setMedia(result, name, { kind, file });
+  }, whole);
 }
 
 function placePicture(document, name, media, { frame, point = null }, alpha) {

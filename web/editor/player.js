@@ -99,7 +99,7 @@ export class Clock {
   }
 }
 
-/** Event "change": it starts, stops, or is heard at another volume. */
+/** Event "change": it starts or stops. */
 export class Player extends EventTarget {
   /** @param {{session: import("./session.js").Session, library: import("./media.js").MediaLibrary}} options */
   constructor({ session, library }) {
@@ -109,8 +109,7 @@ export class Player extends EventTarget {
     this.playing = false;
     /** @type {AudioContext | null} made at the first sound: browsers allow it after a click or key only */
     this.context = null;
-    this.loudness = 1;
-    /** @type {Map<string, AudioBufferSourceNode>} by round and place */
+    /** @type {Map<string, AudioBufferSourceNode>} those that are not over yet, by round and place */
     this.sources = new Map();
     this.driving = false;
     this.listening = new AbortController();
@@ -118,17 +117,6 @@ export class Player extends EventTarget {
     session.addEventListener("document", () => this.#edited(), { signal });
     session.addEventListener("playhead", () => this.#sought(), { signal });
     library.addEventListener("change", () => this.playing && this.#schedule(), { signal });
-  }
-
-  /** 0 to 1; the sum of all sounds is clipped, as the mix is when it is written to a file. */
-  get volume() {
-    return this.loudness;
-  }
-
-  set volume(value) {
-    this.loudness = Math.min(1, Math.max(0, value));
-    if (this.gain) this.gain.gain.value = this.loudness;
-    this.dispatchEvent(new Event("change"));
   }
 
   toggle() {
@@ -173,12 +161,7 @@ export class Player extends EventTarget {
     const { document, playhead } = this.session;
     this.#silence();
     this.pieces = heard(document);
-    if (this.pieces.length && this.context === null) {
-      this.context = new AudioContext();
-      this.gain = this.context.createGain();
-      this.gain.gain.value = this.loudness;
-      this.gain.connect(this.context.destination);
-    }
+    if (this.pieces.length) this.context ??= new AudioContext();
     const { context } = this;
     context?.resume();
     this.clock = new Clock({
@@ -227,10 +210,13 @@ export class Player extends EventTarget {
       const late = Math.max(0, context.currentTime - (origin + piece.time));
       if (late >= piece.duration) continue;
       const source = new AudioBufferSourceNode(context, { buffer });
-      source.connect(this.gain);
+      source.connect(context.destination); // the sum is clipped, as the mix is when it is written to a file
       source.start(origin + piece.time + late, piece.offset + late, piece.duration - late);
       this.sources.set(key, source);
-      source.onended = () => source.disconnect();
+      source.onended = () => {
+        source.disconnect();
+        this.sources.delete(key);
+      };
     }
   }
 

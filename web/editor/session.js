@@ -6,13 +6,13 @@
  * size, loop, snapping), "plan", "media" (the document's media are others), "message" (detail {level, text}).
  */
 
-import { bytes, canonical, CanvasError, empty, itemsOf, MAX_JSON, parse } from "./document.js";
+import { bytes, canonical, CanvasError, empty, itemsOf, lost, MAX_JSON, parse } from "./document.js";
 import { t } from "../words.js";
 
 /** @typedef {import("./schema.js").CanvasDocument} CanvasDocument */
 /** @typedef {CanvasDocument | ((document: CanvasDocument) => CanvasDocument)} Change a document or an operation */
 
-export const TOOLS = Object.freeze(["select", "placement", "box", "brush", "erase"]);
+export const TOOLS = Object.freeze(["select", "box", "brush", "erase"]);
 
 export class Session extends EventTarget {
   #document = empty();
@@ -20,9 +20,11 @@ export class Session extends EventTarget {
   #canonical = canonical(this.#document); // of the committed document: two texts may mean the same
   #error = null;
   #locked = false;
+  #away = false;
   #selection = new Set();
   #playhead = 0;
   #base = null; // the document before the gesture
+  #waiting = []; // changes that wait for the end of a gesture, or for the node
   #onCommit;
   #tool = { tool: "select", brushSize: 16, loop: true, snapping: true };
   #plan = null;
@@ -65,8 +67,21 @@ export class Session extends EventTarget {
     this.#tell("document", { committed: true });
   }
 
+  /** Whether the node is gone, perhaps to come back, as at an undo: nothing can be edited, and later waits. */
+  get away() {
+    return this.#away;
+  }
+
+  set away(away) {
+    if (away === this.#away) return;
+    this.#away = away;
+    this.cancel();
+    this.#tell("document", { committed: true });
+    this.#goOn();
+  }
+
   get editable() {
-    return this.readable && !this.locked;
+    return this.readable && !this.locked && !this.away;
   }
 
   /** Takes a value of the node. Never throws; the echo of a commit is passed over. @param {string} text */
@@ -83,6 +98,7 @@ export class Session extends EventTarget {
     }
     this.#canonical = canonical(document);
     this.#show(document, true);
+    this.#goOn();
   }
 
   // --- changes
@@ -97,11 +113,30 @@ export class Session extends EventTarget {
     return this.begin() && (this.preview(change) || this.cancel()) && this.commit();
   }
 
+  /**
+   * Carries out a change that was not asked for just now, such as that of an upload that has finished: not in the middle
+   * of a gesture and not while the node is away, but as soon as neither is the case.
+   * @param {Change} change
+   * @returns {Promise<boolean>} as edit
+   */
+  later(change) {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push(() => {
+        try {
+          resolve(this.edit(change));
+        } catch (error) {
+          reject(error);
+        }
+      });
+      this.#goOn();
+    });
+  }
+
   /** Begins a gesture. @returns {boolean} false if the canvas cannot be edited; the reason is a "message" */
   begin() {
     this.commit();
     if (!this.editable) {
-      this.say("warning", this.readable ? t("session.locked") : this.#error);
+      this.say("warning", this.#error ?? t(this.locked ? "session.locked" : "session.away"));
       return false;
     }
     this.#base = this.#document;
@@ -138,11 +173,14 @@ export class Session extends EventTarget {
       this.cancel();
       return false;
     }
+    const gone = lost(this.#base, this.#document).length;
     this.#base = null;
     const changed = text !== this.#canonical;
     if (changed) this.#text = this.#canonical = text; // before the node echoes it
     this.#tell("document", { committed: true });
     if (changed) this.#onCommit(text);
+    if (gone) this.say("warning", t("session.lost", { count: gone }));
+    this.#goOn();
     return changed;
   }
 
@@ -152,6 +190,7 @@ export class Session extends EventTarget {
       const base = this.#base;
       this.#base = null;
       this.#show(base, true);
+      this.#goOn();
     }
     return false;
   }
@@ -191,7 +230,7 @@ export class Session extends EventTarget {
     return this.#tool.tool;
   }
 
-  /** @param {"select"|"placement"|"box"|"brush"|"erase"} tool */
+  /** @param {"select"|"box"|"brush"|"erase"} tool */
   setTool(tool) {
     if (!TOOLS.includes(tool)) throw new RangeError(`tool is ${tool}: use ${TOOLS.join(", ")}`);
     this.#setOption("tool", tool);
@@ -239,18 +278,12 @@ export class Session extends EventTarget {
     this.#tell("message", { level, text });
   }
 
-  /** Selection, playhead and tools, to be kept where a node is created anew, as undo does. */
-  get view() {
-    return { selection: [...this.#selection], playhead: this.#playhead, ...this.#tool };
-  }
-
-  set view({ selection = [], playhead = 0, ...tool }) {
-    this.select(selection);
-    this.seek(playhead);
-    for (const name of Object.keys(this.#tool)) if (name in tool) this.#setOption(name, tool[name]);
-  }
-
   // --- inside
+
+  /** Carries out what has waited, as far as nothing is in its way. */
+  #goOn() {
+    while (!this.gesturing && !this.away && this.#waiting.length) this.#waiting.shift()();
+  }
 
   #show(document, committed) {
     const before = this.#document;

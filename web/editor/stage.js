@@ -1,7 +1,7 @@
 /** The stage: the frame at the playhead, on which one drags, resizes, draws regions and paints masks. */
 import { t } from "../words.js";
 import { add, boxAt, find, freeId, moveInFrame, removeKey, resize, setKey } from "./document.js";
-import { element, follow } from "./dom.js";
+import { ArrowKeys, element, follow } from "./dom.js";
 import {
   around,
   between,
@@ -36,6 +36,7 @@ export class Stage {
     this.session = session;
     this.brush = brush;
     this.painter = painter;
+    this.arrows = new ArrowKeys(session);
     this.canvas = element("canvas", "stage-canvas");
     this.root = element(
       "div",
@@ -124,17 +125,22 @@ export class Stage {
     return stop !== null;
   }
 
-  /** Moves the selection by so many pixels of the canvas. */
+  /** Moves the selection by so many pixels of the canvas, at each press of an arrow key. */
   nudge(dx, dy) {
     const { session } = this;
+    const frame = session.playhead;
     const ids = this.#movable();
     if (!ids.length || session.locked) return;
-    session.edit((document) => moveInFrame(document, ids, dx, dy, session.playhead));
-    const { x, y } = boxAt(find(session.document, ids[0]), session.playhead);
-    session.say("info", t("stage.moved", { x, y }));
+    const place = (document) => boxAt(find(document, ids[0]), frame);
+    const now = place(session.document);
+    const moved = this.arrows.press((document) => {
+      const { x, y } = place(document);
+      return moveInFrame(document, ids, now.x - x + dx, now.y - y + dy, frame);
+    });
+    if (moved) session.say("info", t("stage.moved", place(session.document)));
   }
 
-  /** Sets a key of the selection at the playhead, or takes away the one that is there. */
+  /** Sets keys of the selection at the playhead where there are none; takes them away where all items have one. */
   toggleKey() {
     const { session } = this;
     const frame = session.playhead;
@@ -142,12 +148,9 @@ export class Stage {
       .map((id) => find(session.document, id))
       .filter((item) => frame > item.frame);
     if (!items.length) return session.say("info", t("stage.no_key"));
-    session.edit((document) =>
-      items.reduce((result, item) => {
-        const has = item.path.some((key) => key.at === frame - item.frame);
-        return has ? removeKey(result, item.id, frame) : setKey(result, item.id, frame, boxAt(item, frame));
-      }, document),
-    );
+    const bare = items.filter((item) => item.path.every((key) => key.at !== frame - item.frame));
+    const [change, chosen] = bare.length ? [setKey, bare] : [removeKey, items];
+    session.edit((document) => chosen.reduce((result, { id }) => change(result, id, frame), document));
   }
 
   /** The point of the canvas under a pointer; not rounded. */

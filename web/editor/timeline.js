@@ -1,20 +1,18 @@
 /** The timeline: what lies on the canvas when, moved and trimmed by pointer and by keyboard. */
-import { t } from "../words.js";
+import { said, t } from "../words.js";
 import {
   find,
   itemsOf,
   kindOf,
   lanes,
   moveInTime,
-  removeKey,
   ripple,
-  setKey,
   spanOf,
   split,
   trim,
   update,
 } from "./document.js";
-import { button, element, follow } from "./dom.js";
+import { ArrowKeys, button, element, follow } from "./dom.js";
 import { paintItem } from "./film.js";
 import { nearest } from "./geometry.js";
 import { COLOURS, nameOf } from "./painter.js";
@@ -59,12 +57,14 @@ const ICONS = { video: "clip", patch: "image", mask: "mask", sound: "sound" };
 export class Timeline {
   /**
    * @param {{session: import("./session.js").Session, library: import("./media.js").MediaLibrary,
-   *   plan: import("./plan.js").PlanView}} options
+   *   plan: import("./plan.js").PlanView, actions: {toggleKey(): void, trim(edge: "start" | "end"): void}}} options
+   *   actions: what the editor does with the selection at the playhead
    */
-  constructor({ session, library, plan }) {
+  constructor({ session, library, plan, actions }) {
     this.session = session;
     this.library = library;
     this.plan = plan;
+    this.actions = actions;
     this.scale = 8; // pixels per frame
     this.fitted = true; // all of the canvas is shown, whatever the width
     /** What is seen of the frames, in pixels: kept here, as a question to the page would lay it out anew. */
@@ -77,7 +77,7 @@ export class Timeline {
     this.current = null; // id of the item that the keyboard is at
     /** @type {(() => void) | null} stops the gesture under way */
     this.stop = null;
-    this.keys = null; // a move by arrow keys that is not committed yet
+    this.arrows = new ArrowKeys(session);
     this.pressing = false;
     this.scratch = element("canvas");
     this.due = new Set();
@@ -190,7 +190,7 @@ export class Timeline {
       "timeline-bar",
       { role: "toolbar", "aria-label": t("timeline.name") },
       button("split", t("timeline.split"), () => this.split(), { shortcut: "S" }),
-      button("key", t("timeline.key"), () => this.#toggleKey(), { shortcut: "K" }),
+      button("key", t("timeline.key"), () => this.actions.toggleKey(), { shortcut: "K" }),
       this.snapButton,
       element("span", "timeline-space"),
       small("−", t("timeline.smaller"), "-", () => this.zoom(1 / 1.5)),
@@ -239,8 +239,6 @@ export class Timeline {
     this.scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.scroll.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     this.itemBox.addEventListener("focusin", ({ target }) => this.#focused(target));
-    this.root.addEventListener("keyup", ({ key }) => key.startsWith("Arrow") && this.#endKeys());
-    this.root.addEventListener("focusout", () => this.#endKeys());
   }
 
   /** @returns {View} */
@@ -332,7 +330,7 @@ export class Timeline {
         item.role === "guide" ? t("timeline.guide") : "",
         placeText(document, view),
         item.path?.length ? t("timeline.keys", { count: item.path.length + 1 }) : "",
-        view.error === null ? "" : t("timeline.failed", { error: view.error }),
+        view.error === null ? "" : t("timeline.failed", { error: said(view.error) }),
       ]
         .filter(Boolean)
         .join(", "),
@@ -512,7 +510,8 @@ export class Timeline {
     if (!due.has("items") && !due.has("arrivals")) return;
     if (due.has("arrivals")) {
       for (const view of this.views.values()) {
-        if (view.assets.some(([asset, state]) => asset.state !== state)) view.painted = null;
+        // what failed is asked for again
+        if (view.error !== null || view.assets.some(([asset, state]) => asset.state !== state)) view.painted = null;
       }
     }
     const end = performance.now() + BUDGET;
@@ -612,7 +611,6 @@ export class Timeline {
     if (event.target === this.scroll) return; // a scrollbar
     event.stopPropagation();
     this.cancel();
-    this.#endKeys();
     this.#hover(null);
     if (head) return this.#scrub(event);
     if (root === null) return this.#rubber(event);
@@ -918,8 +916,8 @@ export class Timeline {
     return [
       titleOf(document, view.item),
       placeText(document, view),
-      ...(view.error === null ? [] : [t("timeline.failed", { error: view.error })]),
-      ...notes.map(({ level, text }) => `${level === "warning" ? "⚠ " : ""}${text}`),
+      ...(view.error === null ? [] : [t("timeline.failed", { error: said(view.error) })]),
+      ...notes.map(({ level, text }) => `${level === "warning" ? "⚠ " : ""}${said(text)}`),
     ];
   }
 
@@ -969,8 +967,10 @@ export class Timeline {
     else if (key === "End" && inItems && control) this.#focus(this.order.length - 1, false);
     else if ((key === "Enter" || key === " ") && inItems && control) this.session.select([this.current], { add: true });
     else if (control || event.altKey) return;
-    else if (key === "[" || key === "{") this.#trimTo("start", key === "{");
-    else if (key === "]" || key === "}") this.#trimTo("end", key === "}");
+    else if (key === "[") this.actions.trim("start");
+    else if (key === "]") this.actions.trim("end");
+    else if (key === "{") this.#rippleTo("start");
+    else if (key === "}") this.#rippleTo("end");
     else if (key === "+" || key === "=") this.zoom(1.5);
     else if (key === "-") this.zoom(1 / 1.5);
     else if (key === "0") this.fit();
@@ -1011,25 +1011,15 @@ export class Timeline {
   /** Moves the selection; what is held down is one edit. */
   #nudge(frames) {
     const { session } = this;
-    if (!session.selection.size) return;
-    if (this.keys === null) {
-      if (!session.begin()) return;
-      this.keys = { ids: [...session.selection], moved: 0 };
-    }
-    const { keys } = this;
-    keys.moved += frames;
-    session.preview((document) => moveInTime(document, keys.ids, keys.moved));
+    const ids = [...session.selection];
+    if (!ids.length) return;
+    const place = (document) => spanOf(document, find(document, ids[0])).first;
+    const now = place(session.document);
+    const moved = this.arrows.press((document) => moveInTime(document, ids, now - place(document) + frames));
     const view = this.views.get(this.current);
-    if (view) {
-      this.voice.textContent = placeText(session.document, view);
-      this.#reveal(view);
-    }
-  }
-
-  #endKeys() {
-    if (this.keys === null) return;
-    this.keys = null;
-    this.session.commit();
+    if (!moved || !view) return;
+    this.voice.textContent = placeText(session.document, view);
+    this.#reveal(view);
   }
 
   /** Moves the key of the current item that lies at the playhead, and the playhead with it. */
@@ -1047,34 +1037,15 @@ export class Timeline {
     const most = (path[index + 1]?.at ?? view.item.frames) - 1;
     const moved = Math.min(Math.max(at + frames, least), most);
     const changed = path.with(index, { at: moved, box: path[index].box });
-    session.edit((document) => update(document, view.id, { path: changed }));
-    session.seek(view.first + moved);
+    if (this.arrows.press((document) => update(document, view.id, { path: changed }))) session.seek(view.first + moved);
   }
 
-  #trimTo(edge, ripples) {
+  /** Trims what is selected at the playhead, and what follows goes along. */
+  #rippleTo(edge) {
     const { session } = this;
-    // the frame at the playhead is the last that stays
-    const frame = session.playhead + (edge === "end" ? 1 : 0);
+    const frame = session.playhead + (edge === "end" ? 1 : 0); // the one at the playhead is the last that stays
     const ids = [...session.selection];
-    session.edit((document) => ids.reduce((result, id) => trimmed(result, id, edge, frame, ripples), document));
-  }
-
-  /** Sets a key of what is selected at the playhead, or takes away those that are there. */
-  #toggleKey() {
-    const { session } = this;
-    const frame = session.playhead;
-    const items = [...session.selection]
-      .map((id) => this.views.get(id))
-      .filter(({ item, first, end }) => "box" in item && frame > first && frame < end)
-      .map(({ item }) => item);
-    if (!items.length) {
-      session.say("info", t("timeline.nothing_to_key"));
-      return;
-    }
-    const keyed = items.filter((item) => item.path.some(({ at }) => item.frame + at === frame));
-    const change = keyed.length ? removeKey : setKey;
-    const chosen = keyed.length ? keyed : items;
-    session.edit((document) => chosen.reduce((result, { id }) => change(result, id, frame), document));
+    session.edit((document) => ids.reduce((result, id) => trimmed(result, id, edge, frame, true), document));
   }
 }
 

@@ -59,6 +59,9 @@ export function film({ from, to, width, start, scale, fps }) {
   return cells;
 }
 
+/** Frames per second of a sheet, at least: nodes/routes.py. */
+const LEAST_RATE = 0.1;
+
 /**
  * The rate of a filmstrip's sheet: the canvas' own, halved while a picture still finds one of its own.
  * @param {number} fps
@@ -66,5 +69,5 @@ export function film({ from, to, width, start, scale, fps }) {
  * @param {number} scale pixels per frame
  */
 export function filmRate(fps, width, scale) {
-  return fps / 2 ** Math.max(0, Math.floor(Math.log2(width / scale)));
+  return Math.max(LEAST_RATE, fps / 2 ** Math.max(0, Math.floor(Math.log2(width / scale))));
 }
