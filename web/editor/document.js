@@ -141,8 +141,8 @@ export function compare(before, after) {
 }
 
 /**
- * Items of a document that are not in the next one as they no longer fit the canvas, or their media; not those that were
- * removed.
+ * Items of a document that are not in the next one as they no longer fit the canvas, or their media; not those that
+ * were removed.
  * @param {CanvasDocument} before
  * @param {CanvasDocument} after
  * @returns {string[]} ids

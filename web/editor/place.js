@@ -66,7 +66,8 @@ export function placeInput(document, input, media, where) {
 export function replaceFile(document, old, file, alpha) {
   const names = Object.keys(document.media).filter((name) => document.media[name].file === old);
   const cut = (item) => !alpha && names.includes(item.alpha) && names.includes(item.media);
-  const whole = document.placements.filter(cut).reduce((result, { id }) => update(result, id, { alpha: null }), document);
+  const show = (result, { id }) => update(result, id, { alpha: null });
+  const whole = document.placements.filter(cut).reduce(show, document);
   return names.reduce((result, name) => {
     const { kind } = document.media[name];
     const idle = kind === "mask" && !alpha && !isUsed(whole, name);

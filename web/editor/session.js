@@ -114,8 +114,8 @@ export class Session extends EventTarget {
   }
 
   /**
-   * Carries out a change that was not asked for just now, such as that of an upload that has finished: not in the middle
-   * of a gesture and not while the node is away, but as soon as neither is the case.
+   * Carries out a change that was not asked for just now, such as that of an upload that has finished: not in the
+   * middle of a gesture and not while the node is away, but as soon as neither is the case.
    * @param {Change} change
    * @returns {Promise<boolean>} as edit
    */
