@@ -88,6 +88,11 @@ window.probe = {
     const [source, target] = [from, to].map((id) => app.graph.getNodeById(id))
     source.connect(output, target, target.inputs.findIndex((input) => input.name === name))
   },
+  inPlace(id) {
+    app.canvas.setDirty(true, true)
+    const { x, y } = probe.widget(id, 'editor').element.getBoundingClientRect()
+    return x >= 60 && y >= 60
+  },
   view(scale, x, y) {
     app.canvas.ds.scale = scale
     app.canvas.ds.offset = [x, y]
@@ -318,6 +323,8 @@ class CanvasEditor:
         if document is not None:
             text = document if isinstance(document, str) else canonical(document)
             self.page.evaluate("([id, text]) => probe.write(id, 'document', text)", [self.node, text])
+        # a drawn node takes its element along only when it is drawn: until then that fills the corner of the page
+        self.page.wait_for_function("id => probe.inPlace(id)", arg=self.node, timeout=SHOW)
         settled(self.root)
 
     @property

@@ -37,7 +37,7 @@ class Run:
 
     def files(self, server: Server) -> list[Path]:
         found = [entry for output in self.outputs.values() for entries in output.values() for entry in entries]
-        saved = [f for f in found if isinstance(f, dict) and f["type"] == "output"]  # others are previews
+        saved = [f for f in found if isinstance(f, dict) and f.get("type") == "output"]  # others are previews
         return [server.output_directory / f["subfolder"] / f["filename"] for f in saved]
 
 

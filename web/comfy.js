@@ -108,6 +108,8 @@ export function addElement(node, name, type, element, least) {
     setValue() {},
   });
   widget.serialize = false; // not in the workflow
+  // classic nodes move their elements when they are drawn, and the page shows this one only a moment later
+  requestAnimationFrame(() => requestAnimationFrame(() => node.setDirtyCanvas?.(true, true)));
   forwardPointer(element);
   return widget;
 }
