@@ -33,6 +33,7 @@ def test_blueprint_is_found_added_and_run(comfy):
     comfy.clear()
     page = comfy.page
     page.mouse.dblclick(800, 700)
+    page.wait_for_function("document.activeElement.matches('input')")  # else ComfyUI takes letters as its shortcuts
     page.keyboard.type("text to video and sound")
     found = page.get_by_text("Subgraph Blueprints / SkyCanvas").first
     found.wait_for()

@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,16 +37,15 @@ import nodes  # noqa: E402, F401
 
 @dataclass(frozen=True)
 class PackImport:
-    """What loading the pack, up to the list of its nodes, took and brought."""
+    """What loading the pack, up to the list of its nodes, brought."""
 
-    cpu_seconds: float
     new_packages: set[str]
     nodes: list[type]
 
 
 def import_pack() -> PackImport:
     """Loads the pack's folder as the package `skycanvas`, in the way of ComfyUI's load_custom_node."""
-    before, start = set(sys.modules), time.process_time()
+    before = set(sys.modules)
     spec = importlib.util.spec_from_file_location(
         "skycanvas", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
     )
@@ -60,8 +58,7 @@ def import_pack() -> PackImport:
         return await (await package.comfy_entrypoint()).get_node_list()
 
     found = asyncio.run(node_list())
-    seconds = time.process_time() - start
-    return PackImport(seconds, {name.partition(".")[0] for name in set(sys.modules) - before}, found)
+    return PackImport({name.partition(".")[0] for name in set(sys.modules) - before}, found)
 
 
 PACK = import_pack()

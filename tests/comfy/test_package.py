@@ -7,11 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_import_is_cheap(pack):
-    assert pack.cpu_seconds < 0.3
-
-
 def test_import_brings_no_package_that_comfyui_has_not_loaded(pack):
+    """What keeps ComfyUI's start short; `benchmarks.start` measures it."""
     assert pack.new_packages <= {"skycanvas", "comfy", "comfy_extras"}
 
 
