@@ -1,14 +1,15 @@
 """Between what the VAEs emit and what the network sees: per-channel statistics of picture and sound."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import comfy.latent_formats
 import comfy.nested_tensor
 import comfy.utils
-import torch
 from torch import Tensor
 
 from ..models.mmdit import TEMPORAL_SCALE
+from .preview import picture
 
 AUDIO_HOP = 1024  # samples per audio latent
 # One shape per stream of a packed latent: [(B, C, T, H, W), (B, Ca, L)], and (B, C, K, sH, sW) of keyframes.
@@ -47,6 +48,7 @@ class VideoLatentFormat(comfy.latent_formats.LatentFormat):
     def __init__(self, video: Statistics):
         self.video = video
         self.latent_channels = len(video.mean)
+        self.latent_rgb_factors_reshape = partial(picture, self)
 
     def process_in(self, latent, shapes: Shapes | None = None):
         """VAE's units -> network's units."""
@@ -84,7 +86,6 @@ class JointLatentFormat(VideoLatentFormat):
         super().__init__(video)
         self.audio = audio
         self.latent_channels = len(audio.mean)
-        self.latent_rgb_factors_reshape = self._picture_of_sound
 
     def process_in(self, latent, shapes: Shapes | None = None):
         """VAE's units -> network's units. See `_each_stream` for the layouts."""
@@ -108,13 +109,3 @@ class JointLatentFormat(VideoLatentFormat):
         if shapes is not None and len(shapes) > 1:
             return comfy.utils.pack_latents([one(x) for x in comfy.utils.unpack_latents(latent, shapes)])[0]
         return one(latent)
-
-    def _picture_of_sound(self, latent: Tensor) -> Tensor:
-        """An audio latent [B, Ca, L] as the video latent [B, C, Ca, L] whose preview is its energy in grey."""
-        if latent.ndim != 3:
-            return latent
-        energy = latent.abs().float().clamp(max=2) - 1
-        factors = torch.tensor(self.latent_rgb_factors, device=latent.device)
-        bias = torch.tensor(self.latent_rgb_factors_bias, device=latent.device)
-        grey = energy[..., None] - bias
-        return (grey @ torch.linalg.pinv(factors)).movedim(-1, 1).to(latent.dtype)

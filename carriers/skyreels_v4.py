@@ -42,6 +42,7 @@ from ..models.config import ArchitectureError, MMDiTConfig
 from ..models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE, TIMESTEP_SCALE, Keyframes, MMDiT
 from .latent_format import JointLatentFormat, Shapes, Statistics, VideoLatentFormat
 from .loading import naming, read_checkpoint
+from .preview import with_sound
 
 FRAME_RATE = 16.0  # frames per second that the model is trained at
 SAMPLING_SHIFT = 2.0  # of the noise schedule, for checkpoints that do not say
@@ -386,8 +387,11 @@ def window_times(times: Sequence[float], window: comfy.context_windows.IndexList
     return tuple(places[math.ceil(time)] + time - math.ceil(time) for time in kept)
 
 
-def _remember_shapes(executor, noise, latent, sampler, sigmas, denoise_mask, *sampling, latent_shapes: Shapes, **more):
-    """Sampling wrapper: latents are normalised as a flat pack, so the model has to know the shapes of what is in it.
+def _remember_shapes(
+    executor, noise, latent, sampler, sigmas, denoise_mask=None, callback=None, *sampling, latent_shapes: Shapes, **more
+):
+    """Sampling wrapper: latents are normalised as a flat pack, so the model has to know the shapes of what is in it,
+    and so have previews.
 
     What the mask keeps comes out bit for bit: a sampler's steps and normalising would round it.
     """
@@ -402,7 +406,10 @@ def _remember_shapes(executor, noise, latent, sampler, sigmas, denoise_mask, *sa
         raise ValueError(f"EasyCache needs picture and sound, and the latent has {streams}: take LazyCache, or none")
     model.latent_shapes, model.keyframes = shapes, keyframes
     try:
-        result = executor(noise, latent, sampler, sigmas, denoise_mask, *sampling, latent_shapes=latent_shapes, **more)
+        callback = with_sound(callback, shapes)
+        result = executor(
+            noise, latent, sampler, sigmas, denoise_mask, callback, *sampling, latent_shapes=latent_shapes, **more
+        )
     finally:
         model.latent_shapes, model.keyframes = None, ()
     return result if denoise_mask is None else torch.where(denoise_mask == 0, latent.to(result), result)

@@ -6,11 +6,11 @@ import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.utils
+import latent_preview
 from comfy_api.latest import io
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
 from ..carriers.guidance import DualStreamGuider
-from ..carriers.preview import preview_callback
 from ..carriers.skyreels_v4 import checked_shapes
 from ..carriers.wave import AUDIO_LAG, DELAY, WaveSampler
 from .latent import config_of
@@ -277,7 +277,7 @@ def sample_latent(
         sampler,
         plan.sigmas,
         denoise_mask=latent.get("noise_mask"),
-        callback=preview_callback(model, steps),
+        callback=latent_preview.prepare_callback(model, steps),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )

@@ -3,12 +3,10 @@
 import comfy.model_management
 import comfy.patcher_extension
 import comfy.samplers
-import latent_preview
+import comfy.utils
 import node_helpers
-import numpy as np
 import pytest
 import torch
-from comfy.cli_args import LatentPreviewMethod
 from comfy.nested_tensor import NestedTensor
 from comfy_extras import nodes_custom_sampler as custom
 from comfy_extras.nodes_apg import APG
@@ -34,7 +32,6 @@ from comfy_tools import (
     streams,
 )
 from safetensors.torch import load_file, save_file
-from skycanvas.carriers import preview
 from skycanvas.carriers.guidance import DualStreamGuider
 from skycanvas.carriers.wave import Wave, wave_starts
 from skycanvas.nodes.sampling import SkyCanvasGuider, SkyCanvasSampler, SkyCanvasWave
@@ -476,13 +473,13 @@ def test_wave_in_context_windows(model, prompts):
     assert 1e-4 < distance(result, sample(model, *prompts, latent, schedule="wave", steps=2)["samples"])
 
 
-# --- progress, interrupt, previews
+# --- progress, interrupt
 
 
 @pytest.mark.parametrize("name, evaluations", [("ordinary", 4), ("wave", 10)])
 def test_progress_counts_every_evaluation(model, prompts, monkeypatch, name, evaluations):
     seen, bars = spy(model), []
-    monkeypatch.setattr(preview.comfy.utils.ProgressBar, "update_absolute", lambda self, *values: bars.append(values))
+    monkeypatch.setattr(comfy.utils.ProgressBar, "update_absolute", lambda self, *values: bars.append(values))
     sample(model, *prompts, empty_latent(), steps=4, schedule=name)  # 3 latent frames and the sound's lag
     assert len(seen) == evaluations
     assert bars == [(step + 1, evaluations, None) for step in range(evaluations)]  # previews are off
@@ -503,72 +500,6 @@ def test_interrupt_stops_the_wave_and_leaves_the_model_as_it_was(model, prompts)
         sample(stopping, *prompts, empty_latent(), schedule="wave")
     assert len(steps) == 3
     assert same(before, sample(model, *prompts, empty_latent(), schedule="wave")["samples"])
-
-
-@pytest.fixture
-def pictures(monkeypatch) -> list:
-    """Switches previews on; the pictures that were sent to the browser."""
-    shown = []
-    monkeypatch.setattr(latent_preview.args, "preview_method", LatentPreviewMethod.Latent2RGB)
-    monkeypatch.setattr(
-        preview.comfy.utils.ProgressBar, "update_absolute", lambda self, value, total, image: shown.append(image)
-    )
-    return shown
-
-
-@pytest.mark.parametrize("name", ["ordinary", "wave"])
-@pytest.mark.parametrize("frames, shown", [(1, 1), (9, 3), (25, 4)])
-def test_preview_shows_frames_in_a_row_over_their_sound(model, vae, prompts, pictures, name, frames, shown):
-    sample(model, *prompts, empty_latent(frames), steps=1, schedule=name)
-    kind, picture, limit = pictures[-1]
-    assert kind == "JPEG" and limit == latent_preview.MAX_PREVIEW_RESOLUTION == 512
-    side = min(512 // shown, 512 - 64)
-    assert picture.size == (side * shown, side + 64)
-    pixels = np.asarray(picture).astype(int)
-    below = pixels[side:].reshape(-1, 3)
-    assert {tuple(colour) for colour in below} == {preview.SOUND_COLOUR, preview.SOUND_GROUND}
-    tiles = [pixels[:side, i * side : (i + 1) * side] for i in range(shown)]
-    assert all(np.abs(a - b).mean() > 1 for a, b in zip(tiles[:-1], tiles[1:], strict=True))
-
-
-def test_preview_of_a_wide_clip_keeps_its_shape(model, vae, prompts, pictures):
-    from skycanvas.nodes.latent import SkyCanvasEmptyLatent
-
-    sample(model, *prompts, SkyCanvasEmptyLatent.execute(128, 32, 5, 16.0, 1, model).result[0], steps=1)
-    assert pictures[0][1].size == (512, 64 + 64)
-
-
-def test_preview_of_a_sound_alone(model, prompts, pictures):
-    sample(model, *prompts, EmptyLatentAudio.execute(1.0, 1).result[0], steps=1)
-    assert max(pictures[0][1].size) == 512
-
-
-def test_envelope_is_high_where_the_sound_is_loud(model):
-    statistics = model.model.latent_format.audio
-    silent = statistics.normalise(torch.zeros(1, 6, 40))
-    loud = statistics.normalise(torch.full((1, 6, 10), 4.0))
-    latent = torch.cat([silent[..., :20], loud, silent[..., :10]], dim=-1)
-    drawn = np.asarray(preview.picture_of_sound(latent, statistics, 80, 32)) == preview.SOUND_COLOUR
-    heights = drawn.all(-1).sum(0)  # of the bars, 2 pixels per latent
-    assert np.all(heights[42:58] == 32) and np.all(heights[:38] == 0) and np.all(heights[62:] == 0)
-    faint = statistics.normalise(torch.full((1, 6, 10), 0.01))
-    assert not np.all(np.asarray(preview.picture_of_sound(faint, statistics, 80, 32)) == preview.SOUND_COLOUR)
-    assert (np.asarray(preview.picture_of_sound(faint, statistics, 80, 32)) == preview.SOUND_COLOUR).all(-1).sum() == 0
-
-
-def test_broken_preview_does_not_stop_sampling(model, prompts, pictures, monkeypatch, caplog):
-    def broken(*args):
-        raise RuntimeError("no such colours")
-
-    monkeypatch.setattr(preview, "_picture", broken)
-    result = sample(model, *prompts, empty_latent(), steps=2)["samples"]
-    assert pictures == [None, None] and "no preview of this step" in caplog.text
-    assert same(result, ksampler(model, *prompts, empty_latent(), steps=2))
-
-
-def test_seen_through_the_stock_node_the_wave_counts_its_own_steps(model, prompts, pictures):
-    custom_advanced(model, guider(model, prompts), empty_latent(5), wave(), steps=2)
-    assert len(pictures) == 4 and all(picture.size == (4, 4) for _, picture, _ in pictures)
 
 
 # --- bad input

@@ -2,7 +2,6 @@
 
 import comfy.sample
 import comfy.samplers
-import numpy as np
 import pytest
 import torch
 from comfy.nested_tensor import NestedTensor
@@ -193,24 +192,6 @@ def test_shift_of_the_checkpoint(model, prompts, shift):
     latent = empty_latent()
     patched = ksampler(ModelSamplingSD3().patch(model, shift)[0], *prompts, latent)
     assert same(patched, ksampler(model, *prompts, latent)) == (shift == 2.5)
-
-
-def test_previews_are_pictures_of_the_clip_and_of_the_sound(model, vae, prompts, monkeypatch):
-    import latent_preview
-    from comfy.cli_args import LatentPreviewMethod
-
-    monkeypatch.setattr(latent_preview.args, "preview_method", LatentPreviewMethod.Latent2RGB)
-    shown = []
-    monkeypatch.setattr(
-        latent_preview.comfy.utils.ProgressBar, "update_absolute", lambda self, value, total, image: shown.append(image)
-    )
-    ksampler(model, *prompts, empty_latent(5), steps=2)
-    assert [picture.size for _, picture, _ in shown] == [(4, 4), (4, 4)]
-    shown.clear()
-    ksampler(model, *prompts, EmptyLatentAudio.execute(1.0, 1).result[0], steps=1)
-    pixels = torch.tensor(np.asarray(shown[0][1]).astype(int))
-    assert pixels.shape == (model.model.config.audio_channels, 44, 3) and pixels.float().std() > 10
-    assert (pixels.amax(-1) - pixels.amin(-1)).max() <= 2  # grey
 
 
 def test_noise_mask_keeps_the_given_part_and_tells_its_tokens(model, prompts):
