@@ -138,11 +138,17 @@ def compile_canvas(
 def _audio_masks(samples: Tensor, grid: AudioGrid, seconds: float) -> tuple[Tensor, Tensor, int]:
     """given [L], partial [L], and how many of the given samples [S] lie in partial latents."""
     latents = grid.latents(seconds)
-    rest = latents * grid.hop - len(samples)  # what lies past the end does not count: it is as the last sample
-    grouped = torch.cat([samples, samples[-1:].expand(rest)]).view(latents, grid.hop)
-    given = grouped.all(1)
-    partial = grouped.any(1) & ~given
-    lost = samples & partial.repeat_interleave(grid.hop)[: len(samples)]
+    # what lies before the start or past the end does not count: it is as the first and the last sample
+    rest = max(0, latents * grid.hop - grid.missing - len(samples))
+    grouped = torch.cat([samples[:1].expand(grid.missing), samples, samples[-1:].expand(rest)])
+    grouped, tail = grouped[: latents * grid.hop].view(latents, grid.hop), grouped[latents * grid.hop :]
+    given, touched = grouped.all(1), grouped.any(1)
+    if len(tail):  # past the last latent, which has to stand for it
+        given[-1] &= tail.all()
+        touched[-1] |= tail.any()
+    partial = touched & ~given
+    lost = partial.repeat_interleave(grid.hop)[grid.missing :]
+    lost = samples & torch.cat([lost, partial[-1:].expand(len(tail))])[: len(samples)]
     return given, partial, int(lost.sum())
 
 

@@ -56,15 +56,28 @@ class VideoGrid:
 
 @dataclass(frozen=True)
 class AudioGrid:
-    """hop: samples per latent, of a sound with sample_rate samples per second."""
+    """hop: samples per latent, of a sound with sample_rate samples per second. first: those of the first latent, where
+    it has fewer, as in the causal audio VAE of LTX-2.
+    """
 
     hop: int = 1024
     sample_rate: int = 44100
+    first: int | None = None
+
+    @property
+    def missing(self) -> int:
+        """Samples that the first latent has fewer than the others."""
+        return 0 if self.first is None else self.hop - self.first
 
     def latents(self, seconds: float) -> int:
-        """Latents of so many seconds; the last one may reach past their end."""
+        """Latents of so many seconds. The last one may reach past their end, or, if the first is short, not to it."""
         return math.ceil(seconds * self.sample_rate / self.hop)
 
     def span_of(self, latent: int) -> tuple[int, int]:
         """First sample of a latent, and the one after its last."""
-        return latent * self.hop, (latent + 1) * self.hop
+        end = (latent + 1) * self.hop - self.missing
+        return max(0, end - self.hop), end
+
+    def latent_of(self, sample: int) -> int:
+        """The latent that stands for a sample."""
+        return (sample + self.missing) // self.hop

@@ -127,9 +127,11 @@ def _of_region(canvas: Canvas, video: VideoGrid, audio: AudioGrid, findings: Fin
         if not any(s.first < end and s.end > place.start for s in spans(canvas.document, rate)):
             yield Note("warning", f"{name} {_useless(region.action)}: no sound plays there.")
             return
-        latents = place.start // audio.hop, (end - 1) // audio.hop
-        first = audio.span_of(latents[0])[0]
-        last = min(audio.span_of(latents[1])[1], sample_count(canvas.document, rate))
+        total, final = sample_count(canvas.document, rate), audio.latents(canvas.document.seconds) - 1
+        latents = (min(audio.latent_of(sample), final) for sample in (place.start, end - 1))
+        first, last = (audio.span_of(latent)[edge] for edge, latent in enumerate(latents))
+        if end > last or last > total:  # the last latent stands for all that is left
+            last = total
         if region.action == "generate" and (first, last) != (place.start, end):
             yield Note(
                 "info",

@@ -77,20 +77,21 @@ def test_on_a_grid_without_a_frame_of_its_own():
 
 
 @SETTINGS
-@given(sound_canvases())
-def test_an_audio_latent_is_given_if_all_its_samples_are(canvas):
-    plan = compile_canvas(canvas, audio=AUDIO)
+@given(sound_canvases(), st.sampled_from([AUDIO, AudioGrid(AUDIO.hop, AUDIO.sample_rate, first=10)]))
+def test_an_audio_latent_is_given_if_all_its_samples_are(canvas, grid):
+    plan = compile_canvas(canvas, audio=grid)
     _, samples = plain_samples(canvas)
     assert plan.given_samples == samples.sum()
-    lost = 0
-    for latent in range(len(plan.audio_given)):
-        covered = samples[slice(*AUDIO.span_of(latent))]
+    lost, final = 0, len(plan.audio_given) - 1
+    for latent in range(final + 1):
+        first, end = grid.span_of(latent)
+        covered = samples[first : None if latent == final else end]  # the last one stands for all that is left
         if len(covered):
             assert plan.audio_given[latent] == covered.all()
             assert plan.audio_partial[latent] == (covered.any() and not covered.all())
             lost += int(covered.sum()) if not covered.all() else 0
     assert plan.lost_samples == lost
-    assert len(plan.audio_given) == AUDIO.latents(canvas.document.seconds)
+    assert len(plan.audio_given) == grid.latents(canvas.document.seconds)
 
 
 def test_a_sound_as_long_as_the_canvas_gives_every_latent():

@@ -81,6 +81,18 @@ def test_audio_latents_just_cover_the_samples(hop, rate, samples):
     assert abs(grid.span_of(latents - 1)[0] - (samples - 1)) <= hop  # rounding may decide at the edge of a latent
 
 
+@given(st.integers(1, 100), st.integers(1, 100), st.integers(0, 10**6))
+def test_the_latent_of_a_sample_spans_it(hop, first, sample):
+    grid = AudioGrid(hop, first=min(first, hop))
+    start, end = grid.span_of(grid.latent_of(sample))
+    assert start <= sample < end and end - start == (grid.first if start == 0 else hop)
+
+
+def test_the_first_audio_latent_of_ltx_is_short():
+    grid = AudioGrid(hop=1764, first=441)  # 0.04 s, and 0.01 s
+    assert [grid.span_of(i) for i in range(3)] == [(0, 441), (441, 2205), (2205, 3969)]
+
+
 @pytest.mark.parametrize("frames", [1, 5, 17, 33, 81, 241])
 @pytest.mark.parametrize("fps", [8.0, 16.0, 24.0, 29.97])
 def test_the_joint_latent_has_as_many(frames, fps):
