@@ -72,7 +72,7 @@ class Plan:
 
     def report(self) -> str:
         """What is kept, made again and lost to the grids, in frames, pixels and samples; then the notes."""
-        return "\n".join([*_summary(self), *(f"{'! ' if n.level == 'warning' else '- '}{n.text}" for n in self.notes)])
+        return "\n".join([*_summary(self), *map(str, self.notes)])
 
 
 def compile_canvas(

@@ -71,7 +71,7 @@ class AudioGrid:
 
     def latents(self, seconds: float) -> int:
         """Latents of so many seconds. The last one may reach past their end, or, if the first is short, not to it."""
-        return math.ceil(seconds * self.sample_rate / self.hop)
+        return math.ceil(round(seconds * self.sample_rate / self.hop, 6))  # 17 frames at 25 fps: 17.000000000000004
 
     def span_of(self, latent: int) -> tuple[int, int]:
         """First sample of a latent, and the one after its last."""

@@ -14,6 +14,10 @@ class Note(NamedTuple):
     level: Literal["info", "warning"]
     text: str
 
+    def __str__(self) -> str:
+        """As a line of a report."""
+        return f"{'!' if self.level == 'warning' else '-'} {self.text}"
+
 
 @dataclass
 class Findings:

@@ -8,13 +8,14 @@ Keyframes take the picture's scale.
 left out); the difference is what picture and sound learn from one another.
 """
 
+from typing import Any
+
 import comfy.samplers
 import comfy.utils
 from torch import Tensor
 
-from .skyreels_v4 import streams_of
-
-ISOLATED = "skycanvas_isolated"  # of transformer_options: hides the streams from each other
+from .carrier import family_of
+from .latent_format import Shapes
 
 
 class DualStreamGuider(comfy.samplers.CFGGuider):
@@ -26,9 +27,11 @@ class DualStreamGuider(comfy.samplers.CFGGuider):
     """
 
     def __init__(self, model, video_guidance: float, audio_guidance: float, cross_modal: float = 1.0):
+        self.isolated: dict[str, Any] = family_of(model).isolated
         super().__init__(model)
         self.cfg = (video_guidance, audio_guidance)
         self.cross_modal = cross_modal
+        self.shapes: Shapes = ()  # of the streams of the latent that is being sampled
 
     def set_conds(self, positive, negative):
         conds = {"positive": positive, "negative": negative}
@@ -36,11 +39,15 @@ class DualStreamGuider(comfy.samplers.CFGGuider):
             conds["isolated"] = positive  # conditioning of its own: step caches tell passes apart by it
         self.inner_set_conds(conds)
 
+    def inner_sample(self, *given, latent_shapes: Shapes, **more):
+        self.shapes = latent_shapes
+        return super().inner_sample(*given, latent_shapes=latent_shapes, **more)
+
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict = {}, seed=None) -> Tensor:  # noqa: B006
         """x0 of the packed latent x [B, 1, N]."""
-        shapes = self.inner_model.latent_shapes
+        shapes = self.shapes
         video, audio = self.cfg if isinstance(self.cfg, tuple) else (self.cfg, self.cfg)
-        scales = [audio if name == "audio" else video for name in streams_of(self.inner_model.config, len(shapes))]
+        scales = [video if len(shape) == 5 else audio for shape in shapes]  # pictures are [B, C, T, h, w]
         isolates = "isolated" in self.conds and len(shapes) > 1
         if len(set(scales)) == 1 and not isolates:
             return self._guided(scales[0], x, timestep, model_options, seed)
@@ -53,7 +60,7 @@ class DualStreamGuider(comfy.samplers.CFGGuider):
         guided = comfy.utils.pack_latents([guided_by[scale][i] for i, scale in enumerate(scales)])[0]
         if not isolates:
             return guided
-        options = {**model_options, "transformer_options": {**model_options["transformer_options"], ISOLATED: True}}
+        options = {**model_options, "transformer_options": {**model_options["transformer_options"], **self.isolated}}
         isolated = comfy.samplers.calc_cond_batch(self.inner_model, [self.conds["isolated"]], x, timestep, options)[0]
         return guided + (self.cross_modal - 1) * (network.predictions[0] - isolated)
 

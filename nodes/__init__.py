@@ -26,7 +26,7 @@ from .prompt import SkyCanvasPrompt, SkyCanvasStructuredPrompt
 from .references import SkyCanvasReferenceClip, SkyCanvasReferenceImages, SkyCanvasReferenceVoice
 from .refine import SkyCanvasRefine
 from .routes import register
-from .sampling import SkyCanvasGuider, SkyCanvasSampler, SkyCanvasWave
+from .sampling import SkyCanvasGuider, SkyCanvasNoise, SkyCanvasSampler, SkyCanvasWave
 from .streaming import SkyCanvasDecodeToFile, SkyCanvasEncodeVideo
 from .training import SkyCanvasPackForTraining
 from .view import SkyCanvasView
@@ -62,6 +62,7 @@ class SkyCanvasExtension(ComfyExtension):
             SkyCanvasKeyframes,
             SkyCanvasSplitLatent,
             SkyCanvasGuider,
+            SkyCanvasNoise,
             SkyCanvasWave,
             SkyCanvasSampler,
             SkyCanvasExtend,

@@ -2,13 +2,12 @@
 
 from typing import get_args
 
-import node_helpers
 from comfy_api.latest import io
 
-from ..canvas.compile import ROUTINGS, compile_canvas
-from ..carriers.canvas import PatchMethod, check_vaes, encode_canvas
+from ..canvas.compile import ROUTINGS
+from ..carriers.carrier import PatchLayout, PatchMethod, Way, carrier_of
 from .prompt import show
-from .types import canvas_input, grid_of, inputs_named
+from .types import canvas_input, compiled
 
 
 class SkyCanvasEncode(io.ComfyNode):
@@ -49,6 +48,16 @@ class SkyCanvasEncode(io.ComfyNode):
                 io.Int.Input(
                     "batch_size", default=1, min=1, max=4096, optional=True, tooltip="How many clips at once."
                 ),
+                io.Combo.Input(
+                    "patch_layout",
+                    options=list(get_args(PatchLayout)),
+                    default="auto",
+                    optional=True,
+                    advanced=True,
+                    tooltip="What is encoded of a patch. zero_padded: the whole frame, grey beside the patch, as in "
+                    "VideoCanvas; the way of Mini. packed_crops: what it shows alone; the way for LTX-2. auto: what "
+                    "suits the model.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive"),
@@ -70,12 +79,12 @@ class SkyCanvasEncode(io.ComfyNode):
         routing="auto",
         patch_method="rope_interpolation",
         batch_size=1,
+        patch_layout="auto",
     ) -> io.NodeOutput:
-        video, audio = grid_of(model)
-        check_vaes(vae, audio_vae, model.model.config, video, audio)
-        with inputs_named():
-            plan = compile_canvas(canvas, video, audio, routing=routing)
-        values, latent = encode_canvas(canvas, plan, vae, audio_vae, patch_method=patch_method, batch_size=batch_size)
-        if values:
-            positive, negative = (node_helpers.conditioning_set_values(c, values) for c in (positive, negative))
-        return io.NodeOutput(positive, negative, latent, ui=show(cls, plan.report().splitlines()))
+        carrier, way = carrier_of(model), Way(patch_method, patch_layout)
+        carrier.check_vaes(vae, audio_vae)
+        plan, report = compiled(canvas, model, routing=routing, way=way)
+        (positive, negative), latent = carrier.compile(
+            canvas, plan, (positive, negative), vae, audio_vae, way=way, batch_size=batch_size
+        )
+        return io.NodeOutput(positive, negative, latent, ui=show(cls, report.splitlines()))

@@ -5,11 +5,10 @@ the first frames at its end), so memory for sampling depends on the part, not on
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import comfy.model_management
-import node_helpers
 import torch
 import torch.nn.functional as F
 from comfy_api.latest import io
@@ -19,12 +18,12 @@ from ..canvas.canvas import Canvas
 from ..canvas.compile import compile_canvas
 from ..canvas.compose import compose_audio, compose_video
 from ..canvas.sound import resample
-from ..carriers.canvas import check_vaes, encode_canvas
+from ..carriers.carrier import carrier_of
 from .latent import nearest
-from .output import decode
+from .output import decode, sample_rate_of
 from .prompt import show
 from .sampling import SCHEDULES, guidance_inputs, make_guider, sample_latent
-from .types import grid_of, waveform_of
+from .types import waveform_of
 
 FEATHER = 10.0  # milliseconds of new sound that are drawn towards the old one, so that no seam clicks
 MOST_FRAMES = 100_000
@@ -46,16 +45,17 @@ class Part:
         return range(self.first + self.before, self.end - self.after)
 
 
-def parts_of(given: int, length: int, window: int, overlap: int, loop: bool) -> Iterator[Part]:
+def parts_of(given: int, length: int, window: int, overlap: int, loop: bool, temporal: int = 4) -> Iterator[Part]:
     """How a clip of `given` frames grows to `length` frames in parts of at most `window`, all of 4n+1 frames.
 
     overlap: frames of 4n+1 that each part shares with the one before. loop: the last part leads back to the beginning.
+    temporal: frames of a latent frame, where they are not 4.
     """
-    head = overlap - 1 if loop else 0  # the end of a canvas falls into whole groups of four frames
+    head = overlap - 1 if loop else 0  # the end of a canvas falls into whole latent frames
     at_last = window - overlap - head
     done = given
     while done < length:
-        before = min(overlap, (done - 1) // 4 * 4 + 1)
+        before = min(overlap, (done - 1) // temporal * temporal + 1)
         left, room = length - done, window - before
         last = left <= (at_last if loop else room)
         new = left if last else min(room, left - at_last) if loop else room
@@ -158,18 +158,19 @@ class SkyCanvasExtend(io.ComfyNode):
         schedule,
         audio=None,
     ) -> io.NodeOutput:
-        grids = grid_of(model)
-        check_vaes(vae, audio_vae, model.model.config, *grids)
-        check_lengths(len(images), length, window, overlap, loop)
+        carrier = carrier_of(model)
+        carrier.check_vaes(vae, audio_vae)
+        temporal = carrier.video.temporal
+        check_lengths(len(images), length, window, overlap, loop, temporal)
         if not 0 < frame_rate < math.inf:
             raise ValueError(f"frame_rate is {frame_rate}: use the frames per second of the clip, more than 0")
-        rate = audio_vae.audio_sample_rate
+        rate = sample_rate_of(audio_vae)
 
         def sample_of(frame: int) -> int:
             return round(frame / frame_rate * rate)
 
         pictures, sound = images[..., :3].cpu(), given_sound(audio, rate, sample_of(len(images)))
-        parts = list(parts_of(len(images), length, window, overlap, loop))
+        parts = list(parts_of(len(images), length, window, overlap, loop, temporal))
         head = pictures[: parts[-1].after], sound[:, : sample_of(parts[-1].after)]
         clip, waveform = [pictures], [sound]
         for number, part in enumerate(parts):
@@ -177,9 +178,8 @@ class SkyCanvasExtend(io.ComfyNode):
             show(cls, [f"Part {number + 1} of {len(parts)}: frames {part.new.start} to {part.new.stop - 1}"])
             tail = pictures[-part.before :], sound[:, sample_of(part.first) - sample_of(part.new.start) :]
             canvas = part_canvas(part, tail, head, frame_rate, rate)
-            plan = compile_canvas(canvas, *grids)
-            values, latent = encode_canvas(canvas, plan, vae, audio_vae)
-            texts = [node_helpers.conditioning_set_values(text, values) for text in (positive, negative)]
+            plan = compile_canvas(canvas, carrier.video, carrier.audio)
+            texts, latent = carrier.compile(canvas, plan, (positive, negative), vae, audio_vae)
             guider = make_guider(model, *texts, video_guidance, audio_guidance, cross_modal)
             latent = sample_latent(guider, latent, (seed + number) % 2**64, steps, schedule=schedule)
             made, heard, _ = decode(latent, vae, audio_vae)
@@ -192,25 +192,27 @@ class SkyCanvasExtend(io.ComfyNode):
             waveform.append(heard[:, begin:end])
             # the next part sees the end of this one, and of what came before it if this one is short
             pictures = torch.cat([tail[0], pictures])[-overlap:]
-            sound = torch.cat([tail[1], waveform[-1]], dim=1)
-        result = {"waveform": torch.cat(waveform, dim=1)[None], "sample_rate": rate}
+            sound = joined([tail[1], waveform[-1]])
+        result = {"waveform": joined(waveform)[None], "sample_rate": rate}
         report = f"{length} frames: {len(images)} given, {length - len(images)} made in {len(parts)} parts"
         return io.NodeOutput(torch.cat(clip), result, ui=show(cls, [report]))
 
 
-def check_lengths(given: int, length: int, window: int, overlap: int, loop: bool) -> None:
-    """ValueError if the clip cannot be made so long in such parts."""
+def check_lengths(given: int, length: int, window: int, overlap: int, loop: bool, temporal: int = 4) -> None:
+    """ValueError if the clip cannot be made so long in such parts; temporal: frames of a latent frame."""
     for name, value in (("window", window), ("overlap", overlap)):
-        if value < 1 or value % 4 != 1:
-            raise ValueError(f"{name} {value} is not 4n+1: {nearest(value, 4, 1)}")
+        if value < 1 or value % temporal != 1:
+            raise ValueError(f"{name} {value} is not {temporal}n+1: {nearest(value, temporal, 1)}")
     if length <= given:
-        raise ValueError(f"length {length} is no more than the {given} frames that images has: use {given + 4} or more")
-    if (length - given) % 4:
         raise ValueError(
-            f"length {length} adds {length - given} frames to the {given} of images, which is no multiple of 4: "
-            f"{nearest(length, 4, given % 4)}"
+            f"length {length} is no more than the {given} frames that images has: use {given + temporal} or more"
         )
-    least = overlap + 4 + (overlap - 1 if loop else 0)
+    if (length - given) % temporal:
+        raise ValueError(
+            f"length {length} adds {length - given} frames to the {given} of images, which is no multiple of "
+            f"{temporal}: {nearest(length, temporal, given % temporal)}"
+        )
+    least = overlap + temporal + (overlap - 1 if loop else 0)
     if window < least:
         kind = "a loop with this overlap" if loop else "this overlap"
         raise ValueError(
@@ -219,7 +221,7 @@ def check_lengths(given: int, length: int, window: int, overlap: int, loop: bool
     if loop and given < overlap - 1:
         raise ValueError(
             f"images has {given} frames, a loop leads back to its first {overlap - 1}: use a longer clip, or an "
-            f"overlap of {(given // 4) * 4 + 1}"
+            f"overlap of {given // temporal * temporal + 1}"
         )
 
 
@@ -231,6 +233,12 @@ def given_sound(audio: dict | None, rate: int, samples: int) -> Tensor:
     canvas = Canvas.new(1, 1, 1, 1.0).reference(waveform, kind="sound", sample_rate=own_rate)  # checked, 2 channels
     waveform = resample(*canvas.media.values(), own_rate, rate)[:, :samples]
     return F.pad(waveform, (0, samples - waveform.shape[1]))
+
+
+def joined(sounds: Sequence[Tensor]) -> Tensor:
+    """One sound after the other, each [1 or 2, samples]; in stereo if any of them is."""
+    channels = max(map(len, sounds))
+    return torch.cat([sound.expand(channels, -1) for sound in sounds], dim=1)
 
 
 def part_canvas(

@@ -4,7 +4,7 @@ T = 1 + (length - 1) / 4 and L = ceil(seconds * 44100 / 1024). The latent also r
 'SkyCanvas Decode' hands on; samplers keep it. 'Add Keyframes' (keyframes.py) puts a third stream beside the two.
 """
 
-import math
+from collections.abc import Sequence
 
 import comfy.model_management
 import torch
@@ -15,13 +15,14 @@ from safetensors import safe_open
 
 import nodes
 
+from ..canvas.grid import AudioGrid, VideoGrid
+from ..carriers.carrier import carrier_of, finish
 from ..carriers.skyreels_v4 import FRAME_RATE, SkyReelsV4
+from ..carriers.skyreels_v4_canvas import clip_shapes
 from ..models.config import MMDiTConfig
-from ..models.mmdit import AUDIO_LATENT_RATE, TEMPORAL_SCALE
 from .loaders import MODEL, mini_file
 
 SPATIAL_SCALE = 8  # pixels per latent cell
-PIXEL_MULTIPLE = 16  # pixels per token
 NO_KEYFRAMES = "the latent has no keyframes: put 'Add Keyframes' before the sampler, or leave this output open"
 
 
@@ -31,18 +32,16 @@ def nearest(value: int, step: int, offset: int = 0) -> str:
     return f"use {low} or {low + step}" if low > 0 else f"use {low + step}"
 
 
-def channels(model) -> tuple[int, int]:
-    """Video and audio channels of a MODEL, or of Mini if there is none. ValueError if it is of another kind."""
-    if model is None:
-        with safe_open(mini_file(MODEL), framework="pt") as file:
-            return tuple(file.get_slice(f"{stream}_latent_mean").get_shape()[0] for stream in ("video", "audio"))
-    config = config_of(model)
-    if config.refines:
-        raise ValueError(
-            "the model is a Refiner, which makes no clip by itself: connect it to 'Refine Clip', and here the model "
-            "that makes the clip"
-        )
-    return config.video_channels, config.audio_channels
+def latent_shapes(model, length: int, height: int, width: int, fps: float) -> tuple[Sequence[int], ...]:
+    """Shapes of picture and sound of a clip without batch, for a MODEL, or for Mini if there is none.
+
+    ValueError if the size is none of the model's, or no clip can be made with it.
+    """
+    if model is not None:
+        return carrier_of(model).shapes(length, height, width, fps)
+    with safe_open(mini_file(MODEL), framework="pt") as file:
+        video, audio = (file.get_slice(f"{stream}_latent_mean").get_shape()[0] for stream in ("video", "audio"))
+    return clip_shapes((video, audio), VideoGrid(), AudioGrid(), length, height, width, fps)
 
 
 def config_of(model) -> MMDiTConfig:
@@ -98,27 +97,18 @@ class SkyCanvasEmptyLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, width, height, length, frame_rate, batch_size, model=None) -> io.NodeOutput:
-        for name, pixels in (("width", width), ("height", height)):
-            if pixels < 1 or pixels % PIXEL_MULTIPLE:
-                raise ValueError(
-                    f"{name} {pixels} is not a multiple of {PIXEL_MULTIPLE}: {nearest(pixels, PIXEL_MULTIPLE)}"
-                )
-        if length < 1 or length % TEMPORAL_SCALE != 1:
-            raise ValueError(f"length {length} is not 4n+1: {nearest(length, TEMPORAL_SCALE, 1)}")
-        video_channels, audio_channels = channels(model)
-        cells = (1 + (length - 1) // TEMPORAL_SCALE, height // SPATIAL_SCALE, width // SPATIAL_SCALE)
-        audio_latents = math.ceil(length / frame_rate * AUDIO_LATENT_RATE)
         device = comfy.model_management.intermediate_device()
-        video = torch.zeros(batch_size, video_channels, *cells, device=device)
-        audio = torch.zeros(batch_size, audio_channels, audio_latents, device=device)
-        return io.NodeOutput({"samples": NestedTensor((video, audio)), "frame_rate": frame_rate})
+        shapes = latent_shapes(model, length, height, width, frame_rate)
+        streams = [torch.zeros(batch_size, *shape, device=device) for shape in shapes]
+        return io.NodeOutput({"samples": NestedTensor(streams), "frame_rate": frame_rate})
 
 
 def split_latent(latent: dict) -> tuple[dict, dict]:
-    """Video and audio LATENT of a joint one. A plain noise mask is the video's: so samplers read it.
+    """Video and audio LATENT of a joint one, finished. A plain noise mask is the video's: so samplers read it.
 
     Keyframes are left out, see `keyframes_of`.
     """
+    latent = finish(latent)
     samples = latent["samples"]
     if not samples.is_nested:
         raise ValueError(

@@ -47,12 +47,42 @@ class SkyCanvasDecode(io.ComfyNode):
         return io.NodeOutput(*decode(samples, vae, audio_vae))
 
 
+def rate_of_latent(latent: dict) -> float:
+    """Frames per second of a joint LATENT. ValueError if it has none, and none can be told from its lengths."""
+    video, audio = (stream.shape for stream in latent["samples"].unbind()[:2])
+    if not latent.get("frame_rate") and len(audio) != 3:
+        raise ValueError(
+            "the latent does not know its frame rate: make it with 'Encode Canvas' or 'Empty SkyCanvas Latent', or "
+            "decode it with 'VAE Decode' and 'LTXV Audio VAE Decode'"
+        )
+    return latent.get("frame_rate") or frame_rate_of((video, audio))
+
+
+def sample_rate_of(audio_vae) -> int:
+    """Of what the VAE decodes; it may take another rate to encode."""
+    return int(getattr(audio_vae, "audio_sample_rate_output", audio_vae.audio_sample_rate))
+
+
+def decode_sound(audio: torch.Tensor, audio_vae) -> tuple[torch.Tensor, int]:
+    """Waveform [B, channels, samples] of the latent of a sound, and its sample rate."""
+    if audio_vae.latent_channels != audio.shape[1]:
+        raise ValueError(
+            f"audio_vae makes latents of {audio_vae.latent_channels} channels, the latent's sound has "
+            f"{audio.shape[1]}: connect the audio VAE of the model that made it"
+        )
+    return audio_vae.decode(audio).movedim(-1, 1), sample_rate_of(audio_vae)
+
+
 def decode(latent: dict, vae, audio_vae) -> tuple[torch.Tensor, dict, float]:
     """IMAGE, AUDIO and frame rate of a joint LATENT; see the node."""
     video, audio = (stream["samples"] for stream in split_latent(latent))
-    frame_rate = latent.get("frame_rate") or frame_rate_of((video.shape, audio.shape))
+    if vae.latent_channels != video.shape[1]:
+        raise ValueError(
+            f"vae makes latents of {vae.latent_channels} channels, the latent's picture has {video.shape[1]}: connect "
+            "the VAE of the model that made it"
+        )
+    frame_rate = rate_of_latent(latent)
     images = vae.decode(video)  # [B, F, H, W, 3]
-    waveform = audio_vae.decode(audio).movedim(-1, 1)  # [B, 1, samples]
-    sample_rate = audio_vae.audio_sample_rate
+    waveform, sample_rate = decode_sound(audio, audio_vae)
     waveform = fit_to_pictures(waveform, images.shape[1], frame_rate, sample_rate)
     return images.flatten(0, 1), {"waveform": waveform, "sample_rate": sample_rate}, frame_rate

@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io, ui
 
-from ..canvas.compile import ROUTINGS, compile_canvas
+from ..canvas.compile import ROUTINGS
 from .cost import cost_of
 from .sheet import contact_sheet
-from .types import canvas_input, grid_of, inputs_named
+from .types import canvas_input, compiled
 
 
 class SkyCanvasPreview(io.ComfyNode):
@@ -47,9 +47,7 @@ class SkyCanvasPreview(io.ComfyNode):
 
     @classmethod
     def execute(cls, canvas, model=None, thumbnails=24, routing="auto") -> io.NodeOutput:
-        video, audio = grid_of(model)
-        with inputs_named():
-            plan = compile_canvas(canvas, video, audio, routing=routing)
-        sheet, report = contact_sheet(canvas, plan, thumbnails), f"{plan.report()}\n{cost_of(plan, model)}"
+        plan, report = compiled(canvas, model, routing=routing)
+        sheet, report = contact_sheet(canvas, plan, thumbnails), f"{report}\n{cost_of(plan, model)}"
         shown = ui.PreviewImage(sheet, cls=cls).as_dict() | ui.PreviewText(report).as_dict()
         return io.NodeOutput(sheet, report, ui=shown)

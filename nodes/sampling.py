@@ -10,10 +10,9 @@ import latent_preview
 from comfy_api.latest import io
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
+from ..carriers.carrier import family_of, noise_for
 from ..carriers.guidance import DualStreamGuider
-from ..carriers.skyreels_v4 import checked_shapes
 from ..carriers.wave import AUDIO_LAG, DELAY, WaveSampler
-from .latent import config_of
 
 GUIDANCE = 2.0  # what Mini likes
 SCHEDULES = ["ordinary", "wave"]
@@ -26,10 +25,14 @@ def check_finite(**values: float) -> None:
 
 
 def make_guider(model, positive, negative, video_guidance, audio_guidance, cross_modal) -> DualStreamGuider:
-    """ValueError if the model is of another kind or a scale is not finite."""
-    config_of(model)
+    """ValueError if the model is of another kind, a scale is not finite, or the model's streams cannot be parted."""
     check_finite(video_guidance=video_guidance, audio_guidance=audio_guidance, cross_modal=cross_modal)
     guider = DualStreamGuider(model, video_guidance, audio_guidance, cross_modal)
+    if cross_modal != 1 and not guider.isolated:
+        raise ValueError(
+            f"cross_modal is {cross_modal:g}, and picture and sound of a {type(model.model).__name__} cannot be hidden "
+            "from each other: use 1"
+        )
     guider.set_conds(positive, negative)
     return guider
 
@@ -81,6 +84,45 @@ class SkyCanvasGuider(io.ComfyNode):
     @classmethod
     def execute(cls, model, positive, negative, video_guidance, audio_guidance, cross_modal) -> io.NodeOutput:
         return io.NodeOutput(make_guider(model, positive, negative, video_guidance, audio_guidance, cross_modal))
+
+
+class CanvasNoise:
+    """NOISE of SamplerCustomAdvanced that depends on the seed and the clip's size alone."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def generate_noise(self, latent: dict):
+        return noise_for(latent, self.seed)
+
+
+class SkyCanvasNoise(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SkyCanvasNoise",
+            display_name="Canvas Noise",
+            category="SkyCanvas/sampling",
+            description="Noise for 'SamplerCustomAdvanced' that stays the same while you add, move and remove patches. "
+            "With a model such as LTX-2, patches make the latent longer, and 'Random Noise' draws all of it anew then. "
+            "'SkyCanvas Sampler' takes this noise by itself.",
+            search_aliases=["random noise", "seed", "fixed noise"],
+            inputs=[
+                io.Int.Input(
+                    "noise_seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another seed, another clip.",
+                )
+            ],
+            outputs=[io.Noise.Output()],
+        )
+
+    @classmethod
+    def execute(cls, noise_seed) -> io.NodeOutput:
+        return io.NodeOutput(CanvasNoise(noise_seed))
 
 
 class SkyCanvasWave(io.ComfyNode):
@@ -235,7 +277,11 @@ def with_shift(model, shift: float):
     """The model with another shift of its noise schedule; as it is if shift is 0."""
     if not 0 <= shift < math.inf:
         raise ValueError(f"shift is {shift}: use a number above 0, or 0 for the model's own")
-    return ModelSamplingSD3().patch(model, shift)[0] if shift else model
+    if not shift:
+        return model
+    # what the network calls its timesteps differs from family to family; the shift is the same formula in all
+    multiplier = getattr(model.get_model_object("model_sampling"), "multiplier", 1.0)
+    return ModelSamplingSD3().patch(model, shift, multiplier)[0]
 
 
 def sample_latent(
@@ -262,7 +308,7 @@ def sample_latent(
     scales = [latent.pop(f"downscale_ratio_{axis}", None) for axis in ("spacial", "temporal")]
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], *scales)
     shapes = [stream.shape for stream in (samples.unbind() if samples.is_nested else [samples])]
-    checked_shapes(shapes, [], model.model.config)
+    family_of(model).check_latent(model, shapes)
     if schedule == "wave" and len(shapes) < 2:
         raise ValueError(
             "the wave lets the sound follow the picture, but the latent has one of them alone: choose the ordinary "
@@ -272,7 +318,7 @@ def sample_latent(
     # KSampler's own sigmas: some of its samplers leave out a step
     plan = comfy.samplers.KSampler(model, steps, model.load_device, sampler_name, scheduler, denoise)
     samples = guider.sample(
-        comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")),
+        noise_for({**latent, "samples": samples}, seed),
         samples,
         sampler,
         plan.sigmas,

@@ -22,11 +22,10 @@ from comfy_api.latest import InputImpl, io, ui
 from torch import Tensor
 
 from ..canvas.document import MAX_FRAMES, MAX_SIDE
-from ..carriers.skyreels_v4 import frame_rate_of
 from ..carriers.streaming import check_length, decode_frames, decoded_shape, encode_frames, temporal_scale
 from .files import MOST_PIXELS, MOST_SECONDS, ToImage, sound_pieces, sound_stream
 from .latent import nearest, split_latent
-from .output import fit_to_pictures
+from .output import decode_sound, fit_to_pictures, rate_of_latent
 from .prompt import show
 from .types import waveform_of
 
@@ -126,7 +125,7 @@ def frame_rate(latent: dict, fps: float) -> float:
     samples = latent["samples"]
     rate = fps or latent.get("frame_rate")
     if not rate and samples.is_nested:
-        rate = frame_rate_of([stream.shape for stream in samples.unbind()[:2]])
+        rate = rate_of_latent(latent)
     if not rate:
         raise ValueError("fps is 0, and the latent has no frame rate of its own: set fps")
     if not 0.1 <= rate <= 1000:
@@ -138,8 +137,7 @@ def sound_of_latent(latent: dict, audio_vae, frames: int, rate: float, audio: di
     """AUDIO of a joint LATENT, exactly as long as its clips of so many frames."""
     if audio is not None:
         raise ValueError("audio and audio_vae are both connected: the file has one sound; disconnect one of them")
-    waveform = audio_vae.decode(split_latent(latent)[1]["samples"]).movedim(-1, 1)  # [B, channels, samples]
-    sample_rate = audio_vae.audio_sample_rate
+    waveform, sample_rate = decode_sound(split_latent(latent)[1]["samples"], audio_vae)
     return {"waveform": fit_to_pictures(waveform, frames, rate, sample_rate), "sample_rate": sample_rate}
 
 

@@ -1,5 +1,6 @@
 """What the canvas nodes share: the type of their wire, and the way from a node's inputs to the canvas and back."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +9,10 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..canvas.canvas import Canvas
+from ..canvas.compile import Plan, compile_canvas
 from ..canvas.document import CanvasError
 from ..canvas.grid import AudioGrid, VideoGrid
-from .latent import channels
+from ..carriers.carrier import USUAL_WAY, Way, carrier_of
 
 CanvasType = io.Custom("SKYCANVAS_CANVAS")  # holds a canvas.canvas.Canvas
 
@@ -71,8 +73,23 @@ def waveform_of(audio: dict, name: str = "audio") -> tuple[Tensor, int]:
 
 
 def grid_of(model=None) -> tuple[VideoGrid, AudioGrid]:
-    """Latent grids of a MODEL, or of Mini if there is none. ValueError if it is of another family."""
+    """Latent grids of a MODEL, or of Mini if there is none. ValueError if no canvas can be carried to it."""
     if model is None:
         return VideoGrid(), AudioGrid()
-    channels(model)
-    return VideoGrid(token=model.model.config.video_patch), AudioGrid()
+    carrier = carrier_of(model)
+    return carrier.video, carrier.audio
+
+
+def compiled(canvas: Canvas, model=None, *, routing: str = "auto", way: Way = USUAL_WAY) -> tuple[Plan, str]:
+    """A canvas compiled for a MODEL, or for Mini if there is none, and a report of it.
+
+    The report ends with what the model cannot honour, which goes to the log too. ValueError as for `grid_of`,
+    CanvasError if the canvas does not fit the model's grids.
+    """
+    video, audio = grid_of(model)
+    with inputs_named():
+        plan = compile_canvas(canvas, video, audio, routing=routing)
+    limits = () if model is None else carrier_of(model).limits(plan, way)
+    for limit in limits:
+        logging.log(logging.WARNING if limit.level == "warning" else logging.INFO, limit.text)
+    return plan, "\n".join([plan.report(), *map(str, limits)])

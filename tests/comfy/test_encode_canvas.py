@@ -2,6 +2,7 @@
 
 import gc
 import re
+from typing import get_args
 
 import comfy.model_management
 import comfy.sd
@@ -14,7 +15,8 @@ from node_tools import noise, run
 from skycanvas.canvas.canvas import Canvas
 from skycanvas.canvas.document import Box, CanvasError
 from skycanvas.canvas.grid import VideoGrid
-from skycanvas.carriers import canvas as carrier
+from skycanvas.carriers import encoding
+from skycanvas.carriers.carrier import PatchMethod
 from skycanvas.carriers.vae import SkyCanvasVideoVAE, load_vae
 from skycanvas.nodes.encode import SkyCanvasEncode
 
@@ -156,7 +158,7 @@ def test_other_codecs_see_the_clip_up_to_what_is_wanted():
     sd = {name: 0.2 * torch.randn(x.shape, generator=generator) for name, x in network.state_dict().items()}
     wan = comfy.sd.VAE(sd=sd)
     clip = noise(13, 16, 16, 3)
-    encoder = carrier.Encoder(wan, VideoGrid(), comfy.utils.ProgressBar(2))
+    encoder = encoding.Encoder(wan, VideoGrid(), comfy.utils.ProgressBar(2))
     shown = []
     latent = encoder.clip([1, 2], lambda f: shown.append(f) or clip[f])
     assert shown == list(range(9)) and latent.shape == (1, 16, 2, 2, 2) and latent.std() > 0.01
@@ -382,7 +384,7 @@ def test_every_part_of_a_canvas_reaches_the_network(model, encode_canvas, condit
 
 def test_methods_and_routings_differ(model, encode_canvas, conditioned, canvas):
     placed = canvas.place_image(noise(1, 24, 24, 3), frame=6, box=Box(x=8, y=8, width=24, height=24))
-    ways = [{"patch_method": method} for method in carrier.get_args(carrier.PatchMethod)] + [{"routing": "concat"}]
+    ways = [{"patch_method": method} for method in get_args(PatchMethod)] + [{"routing": "concat"}]
     results = []
     for way in ways:
         values, latent = encode_canvas(placed, **way)
@@ -459,18 +461,18 @@ def test_each_vae_remembers_its_own_and_is_forgotten(encode_canvas, canvas, mini
     vae, calls = counted
     placed = canvas.place_image(noise(1, 32, 32, 3))
     gc.collect()
-    before = len(carrier._caches)
+    before = len(encoding.caches)
     encode_canvas(placed, vae=vae)
     other = load_vae(SkyCanvasVideoVAE, str(mini.video_vae))
     encode_canvas(placed, vae=other)
-    assert len(calls) == 1 and len(carrier._caches) == before + 2
+    assert len(calls) == 1 and len(encoding.caches) == before + 2
     del other
     gc.collect()
-    assert len(carrier._caches) == before + 1
+    assert len(encoding.caches) == before + 1
 
 
 def test_cache_is_bounded():
-    cache, made = carrier.LatentCache(limit=100), []
+    cache, made = encoding.LatentCache(limit=100), []
 
     def latent(value, size=10):
         return cache.get(torch.full((2,), float(value)), lambda x: made.append(value) or torch.zeros(size))
@@ -484,7 +486,7 @@ def test_cache_is_bounded():
 
 
 def test_what_was_encoded_is_told_apart_by_shape(vae):
-    cache = carrier.LatentCache()
+    cache = encoding.LatentCache()
     shapes = [cache.get(torch.zeros(shape), lambda x: x).shape for shape in ((4,), (2, 2), (4, 1))]
     assert shapes == [(4,), (2, 2), (4, 1)]
 

@@ -11,6 +11,7 @@ from node_tools import run
 from skycanvas.canvas.cost import LATENT_COPIES
 from skycanvas.canvas.errors import CanvasError
 from skycanvas.carriers import tiles as carrier
+from skycanvas.carriers import network
 from skycanvas.nodes import cost, planner
 from skycanvas.nodes.planner import SkyCanvasPlan
 
@@ -62,7 +63,7 @@ def test_networks_are_those_that_are_connected_or_minis(model, refiner):
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_timed(inputs, message, monkeypatch, loaded):
-    monkeypatch.setattr(cost, "measured_rate", None)
+    monkeypatch.setattr(network, "measured_rate", None)
     with pytest.raises(CanvasError, match=message):
         run(SkyCanvasPlan, **inputs)
 

@@ -12,7 +12,8 @@ from node_tools import noise, put, run, sound
 from PIL import Image
 from skycanvas.canvas.compile import compile_canvas
 from skycanvas.canvas.document import CanvasError
-from skycanvas.nodes import cost, sheet
+from skycanvas.carriers import network
+from skycanvas.nodes import sheet
 from skycanvas.nodes.canvas import (
     SkyCanvasMaskRegion,
     SkyCanvasMaskSound,
@@ -135,7 +136,7 @@ def test_any_size_and_length(new):
 def test_cost(canvas, model):
     canvas = put(SkyCanvasPlaceImage, canvas=canvas, image=noise(1, 16, 16, 3), frame=3)
     canvas = put(SkyCanvasReferenceImages, canvas=canvas, images={"image_1": noise(2, 8, 8, 3)})
-    cost.measured_rate.cache_clear()
+    network.measured_rate.cache_clear()
     before = torch.get_rng_state()
     for inputs in ({}, {"model": model}):
         line = run(SkyCanvasPreview, canvas=canvas, **inputs)[1].splitlines()[-1]
@@ -150,7 +151,7 @@ def test_cost(canvas, model):
 
 def test_measured_rate_of_a_large_model_takes_a_small_one(model):
     large = replace(model.model.config, dim=4096, heads=32, dual_blocks=30, rope_axes=(44, 42, 42))
-    assert cost.measured_rate(large, torch.device("cpu"), torch.float32, (2, 4, 4, 8)) > 0
+    assert network.measured_rate(large, torch.device("cpu"), torch.float32, (2, 4, 4, 8)) > 0
 
 
 @pytest.mark.parametrize(

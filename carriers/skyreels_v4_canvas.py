@@ -1,16 +1,11 @@
-"""A compiled canvas as conditioning and LATENT for SkyReels-V4.
+"""The carrier of SkyReels-V4: Mini, and every checkpoint of that architecture.
 
 What is given cell by cell goes into the condition channels (eq. 7) and stays clean in the latent; patches and
-references are tokens in context (VideoCanvas sec. 3.2, SkyReels-V4 eq. 8-9). Latents are as the VAEs emit them.
-Encoding is remembered by content: after one patch has moved, one patch is encoded.
+references are tokens in context (VideoCanvas sec. 3.2, SkyReels-V4 eq. 8-9). The model itself is in skyreels_v4.py.
 """
 
-import hashlib
-import math
-import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import comfy.model_management
 import comfy.sd
@@ -22,146 +17,98 @@ from torch import Tensor
 
 from ..canvas.canvas import Canvas
 from ..canvas.compile import Patch, Plan
-from ..canvas.document import Box, Placement, Reference, Sound
+from ..canvas.cost import Cost
 from ..canvas.grid import AudioGrid, VideoGrid
+from ..canvas.notes import Note
 from ..canvas.pixels import Pixels
 from ..canvas.sound import mix
-from ..models.config import MMDiTConfig
-from .vae import SkyCanvasVideoVAE
-
-CACHE_BYTES = 256 * 2**20  # of latents that are remembered for each VAE
-
-# How a patch reaches the network: as VideoCanvas does it, and what it compares itself with (its Tables 2, 3 and R5).
-#   rope_interpolation  encoded alone; in context at frame / 4
-#   nearest_slot        encoded alone; in context at the nearest latent frame
-#   no_rope             encoded alone; in context without a rotary position
-#   pixel_padding       encoded as a video that is grey on all other frames; its latent frame in context
-#   latent_slice        encoded as a video that stands still beside the patches; its latent frame in context
-#   latent_replacement  encoded alone; put into the latent, clean, in the place of what is to be made
-PatchMethod = Literal[
-    "rope_interpolation", "nearest_slot", "no_rope", "pixel_padding", "latent_slice", "latent_replacement"
-]
+from .carrier import USUAL_WAY, Carrier, PatchMethod, Way, with_values
+from .encoding import Encoder, alone, pictures_of
+from .network import network_of
+from .skyreels_v4 import SkyReelsV4, checked_shapes
 
 GREY = 0.5  # what a patch is padded with: 0 in the VAE's own range of -1..1
-FrameOf = Callable[[int], Tensor]  # frame -> picture [H, W, 3] in 0..1
 
 
-def encode_canvas(
-    canvas: Canvas,
-    plan: Plan,
-    vae: comfy.sd.VAE,
-    audio_vae: comfy.sd.VAE,
-    *,
-    patch_method: PatchMethod = "rope_interpolation",
-    batch_size: int = 1,
-) -> tuple[dict, dict]:
-    """What a compiled canvas adds to positive and negative conditioning (keys: see skyreels_v4.py), and its LATENT.
+class SkyReelsV4Carrier(Carrier):
+    family = "SkyReels-V4"
+    isolated = {"skycanvas_isolated": True}
 
-    The LATENT holds what is given, with 0 in its noise_mask there, and 0 elsewhere. An empty canvas adds nothing, and
-    its LATENT has no noise_mask. ValueError if patch_method is none of PatchMethod.
-    """
-    if patch_method not in get_args(PatchMethod):
-        raise ValueError(f"patch_method is {patch_method!r}: use {', '.join(get_args(PatchMethod))}")
-    return _CanvasEncoder(canvas, plan, vae, audio_vae).encode(patch_method, batch_size)
+    @classmethod
+    def carries(cls, model) -> bool:
+        return isinstance(model.model, SkyReelsV4)
 
+    @classmethod
+    def check_latent(cls, model, shapes) -> None:
+        checked_shapes(shapes, [], model.model.config)
 
-def check_vaes(
-    vae: comfy.sd.VAE, audio_vae: comfy.sd.VAE, config: MMDiTConfig, video: VideoGrid, audio: AudioGrid
-) -> None:
-    """ValueError if the VAEs do not make the latents of that model, which lie on these grids."""
-    if (vae.latent_dim, audio_vae.latent_dim) == (1, 3):
-        raise ValueError("vae encodes sound and audio_vae encodes pictures: swap them")
-    mend = "connect the one made for this model"
-    for name, codec, dimensions, channels in (
-        ("vae", vae, 3, config.video_channels),
-        ("audio_vae", audio_vae, 1, config.audio_channels),
-    ):
-        if codec.latent_dim != dimensions:
-            raise ValueError(f"{name} is no VAE for {'videos' if dimensions == 3 else 'sounds'}: {mend}")
-        if codec.latent_channels != channels:
+    def __init__(self, model):
+        config = model.model.config
+        if config.refines:
             raise ValueError(
-                f"{name} makes latents of {codec.latent_channels} channels, this model takes {channels}: {mend}"
+                "the model is a Refiner, which makes no clip by itself: connect it to 'Refine Clip', and here the "
+                "model that makes the clip"
             )
-    frames, pixels = vae.temporal_compression_decode(), vae.spacial_compression_encode()
-    if (frames, pixels) != (video.temporal, video.spatial):
-        raise ValueError(
-            f"vae makes latents of {frames} frames and {pixels} x {pixels} pixels, this model takes {video.temporal} "
-            f"and {video.spatial} x {video.spatial}: {mend}"
-        )
-    if audio_vae.audio_sample_rate != audio.sample_rate:
-        raise ValueError(
-            f"audio_vae works at {audio_vae.audio_sample_rate} Hz, this model at {audio.sample_rate} Hz: {mend}"
-        )
+        self.model, self.channels = model, (config.video_channels, config.audio_channels)
+        self.video, self.audio = VideoGrid(token=config.video_patch), AudioGrid()
+
+    def shapes(self, frames: int, height: int, width: int, fps: float) -> tuple[Sequence[int], ...]:
+        return clip_shapes(self.channels, self.video, self.audio, frames, height, width, fps)
+
+    def check_vaes(self, vae: comfy.sd.VAE, audio_vae: comfy.sd.VAE) -> None:
+        if (vae.latent_dim, audio_vae.latent_dim) == (1, 3):
+            raise ValueError("vae encodes sound and audio_vae encodes pictures: swap them")
+        mend = "connect the one made for this model"
+        for name, codec, dimensions, channels in (
+            ("vae", vae, 3, self.channels[0]),
+            ("audio_vae", audio_vae, 1, self.channels[1]),
+        ):
+            if codec.latent_dim != dimensions:
+                raise ValueError(f"{name} is no VAE for {'videos' if dimensions == 3 else 'sounds'}: {mend}")
+            if codec.latent_channels != channels:
+                raise ValueError(
+                    f"{name} makes latents of {codec.latent_channels} channels, this model takes {channels}: {mend}"
+                )
+        frames, pixels, grid = vae.temporal_compression_decode(), vae.spacial_compression_encode(), self.video
+        if (frames, pixels) != (grid.temporal, grid.spatial):
+            raise ValueError(
+                f"vae makes latents of {frames} frames and {pixels} x {pixels} pixels, this model takes "
+                f"{grid.temporal} and {grid.spatial} x {grid.spatial}: {mend}"
+            )
+        if audio_vae.audio_sample_rate != self.audio.sample_rate:
+            raise ValueError(
+                f"audio_vae works at {audio_vae.audio_sample_rate} Hz, this model at {self.audio.sample_rate} Hz: "
+                f"{mend}"
+            )
+
+    def limits(self, plan: Plan, way: Way) -> tuple[Note, ...]:
+        if plan.patches and way.patch_layout == "packed_crops":
+            return (
+                Note(
+                    "warning",
+                    "patch_layout is packed_crops, which SkyReels-V4 has not learnt: patches go as whole frames, "
+                    "zero_padded.",
+                ),
+            )
+        return ()
+
+    def compile(
+        self, canvas: Canvas, plan: Plan, conditioning, vae, audio_vae, *, way: Way = USUAL_WAY, batch_size: int = 1
+    ) -> tuple[list[list], dict]:
+        """Adds the keys that are listed in skyreels_v4.py to the conditioning."""
+        values, latent = _CanvasEncoder(canvas, plan, vae, audio_vae).encode(way.patch_method, batch_size)
+        return with_values(conditioning, values), latent
+
+    def cost(self, plan: Plan, *, text_tokens: int = 0, steps: int = 30, passes: int = 2) -> Cost:
+        return network_of(self.model).estimate(plan, text_tokens=text_tokens, steps=steps, passes=passes)
 
 
-# --- encoding
-
-
-class LatentCache:
-    """Latents by what was encoded. Beyond `limit` bytes, those that were not asked for the longest are forgotten."""
-
-    def __init__(self, limit: int = CACHE_BYTES):
-        self.limit, self.held = limit, 0
-        self.latents: OrderedDict[bytes, Tensor] = OrderedDict()
-
-    def get(self, pixels: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        """The latent of pixels or samples, encoded unless it is known."""
-        digest = hashlib.blake2b(f"{pixels.dtype} {list(pixels.shape)} ".encode(), digest_size=16)
-        digest.update(pixels.contiguous().view(-1).view(torch.uint8).numpy().data)
-        key = digest.digest()
-        if key in self.latents:
-            self.latents.move_to_end(key)
-            return self.latents[key]
-        latent = self.latents[key] = encode(pixels)
-        self.held += latent.nbytes
-        while self.held > self.limit:
-            self.held -= self.latents.popitem(last=False)[1].nbytes
-        return latent
-
-
-_caches: weakref.WeakKeyDictionary[comfy.sd.VAE, LatentCache] = weakref.WeakKeyDictionary()
-
-
-class Encoder:
-    """One VAE with its cache. Each latent is a step of the progress bar, before which the work can be interrupted."""
-
-    def __init__(self, vae: comfy.sd.VAE, grid: VideoGrid, progress: comfy.utils.ProgressBar):
-        self.vae, self.grid, self.progress = vae, grid, progress
-        self.cache = _caches.setdefault(vae, LatentCache())
-
-    def clip(self, wanted: Sequence[int], frame: FrameOf) -> Tensor:
-        """Latent frames `wanted`, in rising order, of the clip that `frame` shows. [1, C, len(wanted), h, w]
-
-        Our codec makes each latent frame of its own frames alone, so that no others need to be in memory. Of other
-        codecs it is known that they do not look ahead: they see the clip up to the last latent frame that is wanted.
-        """
-        if isinstance(self.vae, SkyCanvasVideoVAE):
-            return torch.cat([self._latent_frame(t, frame) for t in wanted], dim=2)
-        pictures = [frame(f) for f in range(self.grid.frames_of(wanted[-1]).stop)]
-        return self._encode(torch.stack(pictures), self.vae.encode, steps=len(wanted))[:, :, list(wanted)]
-
-    def _latent_frame(self, index: int, frame: FrameOf) -> Tensor:
-        pictures = [frame(f) for f in self.grid.frames_of(index)]
-        if index:
-            pictures.insert(0, torch.zeros_like(pictures[0]))  # a clip begins with a latent frame of one frame
-        return self._encode(torch.stack(pictures), lambda clip: self.vae.encode(clip)[:, :, -1:].clone())
-
-    def picture(self, picture: Tensor) -> Tensor:
-        """[H, W, 3] -> [1, C, 1, h, w]"""
-        return self.clip([0], lambda _: picture)
-
-    def sound(self, waveform: Tensor) -> Tensor:
-        """[channels, samples], at the VAE's own sample rate -> [1, Ca, L]"""
-        return self._encode(waveform.T[None], self.vae.encode)
-
-    def _encode(self, pixels: Tensor, encode: Callable[[Tensor], Tensor], steps: int = 1) -> Tensor:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        latent = self.cache.get(pixels, encode)
-        self.progress.update(steps)
-        return latent
-
-
-# --- the canvas
+def clip_shapes(
+    channels: tuple[int, int], video: VideoGrid, audio: AudioGrid, frames: int, height: int, width: int, fps: float
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes of picture [C, T, h, w] and sound [Ca, L] of a clip, without batch."""
+    latents = video.latent_frames(frames)
+    return (channels[0], latents, *video.cells(height, width)), (channels[1], audio.latents(frames / fps))
 
 
 class _CanvasEncoder:
@@ -338,34 +285,3 @@ class _CanvasEncoder:
         waveform = mix(self.canvas, grid.sample_rate).waveform
         waveform = F.pad(waveform, (0, len(given) * grid.hop - waveform.shape[1]))
         return self.audio.sound(waveform).to(waveform) * given
-
-
-# --- references
-
-
-def alone(canvas: Canvas, reference: Reference, temporal: int) -> Canvas:
-    """A reference on a canvas of its own, of the same frame size and rate: all of it, in the middle of black.
-
-    Of a clip, the frames at the end that do not fill a latent frame (of `temporal` frames) are left out.
-    """
-    document, facts = canvas.document, canvas.document.media[reference.media]
-    shown: dict[str, Any] = {"placements": (), "sounds": (), "regions": (), "references": ()}
-    if facts.kind == "sound":
-        frames = math.ceil(facts.seconds * document.fps)
-        shown["sounds"] = (Sound(id=reference.tag, media=reference.media, duration=facts.seconds),)
-    else:
-        frames = 1
-        if facts.kind == "clip":
-            count = facts.frames_at(document.fps)
-            frames = count - (count - 1) % temporal
-        frame = Box(x=0, y=0, width=document.width, height=document.height)
-        placement = Placement(id=reference.tag, media=reference.media, frame=0, frames=frames, box=frame, fit="contain")
-        shown["placements"] = (placement,)
-    document = document.replace(frames=frames, media={reference.media: facts}, **shown)
-    return Canvas(document, {reference.media: canvas.media[reference.media]})
-
-
-def pictures_of(canvas: Canvas) -> FrameOf:
-    """What a canvas shows of its own, on black."""
-    pixels = Pixels(canvas)
-    return lambda frame: pixels.frame(frame).picture
