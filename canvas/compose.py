@@ -89,6 +89,18 @@ def nearest(marked: Tensor) -> Tensor:
     return closest.masked_fill((closest < 0) | (closest >= far), -1)
 
 
+def continued(picture: Tensor, shown: Tensor) -> Tensor:
+    """A picture [H, W, 3] that goes on beside what is shown [H, W] bool with the nearest pixels along rows, and where
+    a row has none, along columns. It stays as it is if nothing is shown.
+    """
+    if shown.all() or not shown.any():
+        return picture
+    along = nearest(shown)
+    rows = nearest((along >= 0).any(1)[None])[0]
+    along = along[rows]
+    return picture[rows[:, None], along]
+
+
 def compose_audio(canvas: Canvas, waveform: Tensor, sample_rate: int, feather_ms: float = 0.0) -> Tensor:
     """Pastes what is kept onto a generated sound [1, C, S] as long as the canvas; float32, stereo if either is.
 

@@ -94,6 +94,56 @@ class ModelCost:
         return round(self.bytes_per_number * (self.parameters + tokens * self.dim * widest)) + latents
 
 
+@dataclass(frozen=True)
+class Ltx2Cost:
+    """Sizes of LTX-2 that decide what it costs.
+
+    video, audio: widths of its streams; crossing: of the attention between them. blocks: of the network. modulations:
+    vectors of AdaLN per block, 6 in LTX-2 and 9 in LTX-2.3. weights: their bytes. bytes_per_number: of activations.
+    """
+
+    video: int
+    audio: int
+    crossing: int
+    blocks: int
+    modulations: int
+    weights: int
+    bytes_per_number: int = 2
+
+    @property
+    def shared(self) -> int:
+        """Vectors of AdaLN that all blocks share, per token of the video: blocks, attention to and from the sound (4
+        and a gate), and the output.
+        """
+        return self.modulations + 4 + 1 + 1
+
+    def operations(self, video: int, audio: int, text: int, modulated: int) -> int:
+        """Floating point operations for so many tokens, once through. Multiply and add count as two.
+
+        modulated: timesteps of the video that AdaLN is worked out for: those of tokens, or of latent frames where all
+        tokens of one are equally noisy.
+        """
+        linear = sum(
+            (14 * tokens + 2 * text) * dim**2 + 4 * tokens * dim * self.crossing  # self, words, MLP; the other stream
+            for tokens, dim in ((video, self.video), (audio, self.audio))
+        )
+        pairs = sum(tokens * (tokens + text) * dim for tokens, dim in ((video, self.video), (audio, self.audio)))
+        pairs += 2 * video * audio * self.crossing
+        return 2 * self.blocks * (linear + 2 * pairs) + 2 * modulated * (self.shared - 1) * self.video**2
+
+    def modulation(self, modulated: int) -> int:
+        """Bytes of the AdaLN vectors of the video, which stay while all blocks run."""
+        return self.bytes_per_number * modulated * self.shared * self.video
+
+    def bytes(self, video: int, audio: int, text: int, modulated: int) -> int:
+        """Memory for the weights, for the activations of one pass, and for the sampler's latents of 128 channels."""
+        # Per token, in its width: stream, MLP's input, its hidden layer twice, rotary positions
+        numbers = sum(tokens * (11 * dim + self.crossing) for tokens, dim in ((video, self.video), (audio, self.audio)))
+        numbers += text * (self.video + self.audio)
+        latents = 4 * LATENT_COPIES * 128 * (video + audio)
+        return self.weights + self.bytes_per_number * numbers + self.modulation(modulated) + latents
+
+
 def sparse_pairs(grid: tuple[int, int, int], others: int, sparsity: float) -> int:
     """Queries times keys of Video Sparse Attention (arXiv 2505.13389) over a grid of tokens and so many others.
 

@@ -78,17 +78,24 @@ class Pixels:
 
         All else is 0, mid grey (VideoCanvas sec. 3.2). Of what is kept it shows the given pixels, above all guides.
         """
+        return 2 * self.context(frame, placements)[0] - 1
+
+    def context(self, frame: int, placements: Iterable[str]) -> tuple[Tensor, Tensor]:
+        """A `patch` in 0..1, [H, W, 3], and where it shows anything, [H, W] bool."""
         wanted = set(placements)
-        patch = torch.zeros(self.document.height, self.document.width, 3)
+        picture = torch.full((self.document.height, self.document.width, 3), 0.5)
+        shown = torch.zeros(self.document.height, self.document.width, dtype=torch.bool)
         for layer in self._layers.of(frame, "guide"):
             if self.document.placements[layer.placement].id in wanted:
-                colours, opacity = 2 * self._layers.colours(layer) - 1, self._layers.opacity(layer)
-                patch[layer.place] = (
-                    colours if opacity is None else torch.lerp(patch[layer.place], colours, opacity[..., None])
-                )
+                colours, opacity = self._layers.colours(layer), self._layers.opacity(layer)
+                if opacity is None:
+                    picture[layer.place], shown[layer.place] = colours, True
+                else:
+                    picture[layer.place] = torch.lerp(picture[layer.place], colours, opacity[..., None])
+                    shown[layer.place] |= opacity > 0
         kept = [i for i, p in enumerate(self.document.placements) if p.id in wanted and p.role == "keep"]
         if kept:
             drawn = self.frame(frame)
-            shown = torch.isin(drawn.owner, torch.tensor(kept, dtype=drawn.owner.dtype))
-            patch = torch.where(shown[..., None], 2 * drawn.picture - 1, patch)
-        return patch
+            owned = torch.isin(drawn.owner, torch.tensor(kept, dtype=drawn.owner.dtype))
+            picture, shown = torch.where(owned[..., None], drawn.picture, picture), shown | owned
+        return picture, shown

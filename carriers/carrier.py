@@ -7,7 +7,7 @@ the family. A new family is one new file in this folder with a subclass of `Carr
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ import comfy.sd
 import node_helpers
 import torch
 from comfy.nested_tensor import NestedTensor
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..canvas.canvas import Canvas
@@ -75,7 +76,8 @@ class Carrier(ABC):
     """The way of a canvas to one MODEL. All latents are as the VAEs emit them.
 
     family: its name in messages. isolated: transformer_options that hide picture and sound from each other, which
-    guidance of how well they agree needs; empty if the family has none. video, audio: latent grids of the model.
+    guidance of how well they agree needs; empty if the family has none. video, audio: latent grids of the model, and on
+    the class those that its models usually have.
     """
 
     family: ClassVar[str]
@@ -87,6 +89,11 @@ class Carrier(ABC):
     @abstractmethod
     def carries(cls, model) -> bool:
         """Whether a MODEL is of this family."""
+
+    @classmethod
+    @abstractmethod
+    def knows(cls, tensors: Collection[str]) -> bool:
+        """Whether a checkpoint with tensors of these names is of this family."""
 
     @classmethod
     @abstractmethod
@@ -123,7 +130,7 @@ class Carrier(ABC):
     ) -> tuple[list[list], dict]:
         """Each CONDITIONING with what the model is to see of the canvas, and the LATENT to sample, with its noise_mask.
 
-        The LATENT knows its `frame_rate`. An empty canvas adds nothing, and its LATENT has no noise_mask.
+        The LATENT knows its `frame_rate`. An empty canvas adds nothing but that, and its LATENT has no noise_mask.
         """
 
     @abstractmethod
@@ -151,12 +158,45 @@ def family_of(model) -> type[Carrier]:
     )
 
 
+def family_of_file(path: str) -> type[Carrier] | None:
+    """The family of a safetensors file, by the names of its tensors; None if it is of none of them, or unreadable."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = frozenset(file.keys())
+    except (OSError, SafetensorError):
+        return None
+    return next((carrier for carrier in carriers() if carrier.knows(tensors)), None)
+
+
 def carrier_of(model) -> Carrier:
     """The carrier of a MODEL; ValueError if no family can carry a canvas to it, or it makes no clip by itself."""
     return family_of(model)(model)
 
 
 # --- before and after sampling, for all families
+
+
+def started(latent: dict, start: dict) -> dict:
+    """A LATENT of a canvas in which what is to be made begins as another clip, such as an upscaled one.
+
+    start: LATENT of picture and sound, or of the picture alone. ValueError if its streams are of another size.
+    """
+    streams, mask = list(latent["samples"].unbind()), latent.get("noise_mask")
+    masks = list(mask.unbind()) if mask is not None else [torch.ones_like(stream[:, :1]) for stream in streams]
+    first = start["samples"]
+    begun = list(first.unbind()) if first.is_nested else [first]
+    frames = latent[FINISH].given[0].shape[2] if FINISH in latent else streams[0].shape[2]
+    for i, stream in enumerate(begun[: len(streams)]):
+        clip = streams[i][:, :, :frames] if i == 0 else streams[i]
+        if stream.shape[1:] != clip.shape[1:] or len(stream) not in (1, len(clip)):
+            raise ValueError(
+                f"start is {list(stream.shape)}, the {('picture', 'sound')[i]} of the canvas is {list(clip.shape)}: "
+                "make both of the same size, length, batch and model"
+            )
+        made = masks[i][:, :, : clip.shape[2]] > 0
+        clip = torch.where(made, stream.to(clip), clip)
+        streams[i] = torch.cat([clip, streams[i][:, :, clip.shape[2] :]], dim=2)
+    return {**latent, "samples": NestedTensor(streams)}
 
 
 def finish(latent: dict) -> dict:
@@ -168,20 +208,25 @@ def finish(latent: dict) -> dict:
     work: Finish | None = latent.get(FINISH)
     if work is None:
         return latent
-    streams = list(latent["samples"].unbind())
-    frames = work.given[0].shape[2]
-    streams[0] = streams[0][:, :, :frames]  # nodes between may have appended guides of their own
-    for i, (given, kept) in enumerate(zip(work.given, work.kept, strict=True)):
-        if streams[i].shape[1:] != given.shape[1:]:
-            raise ValueError(
-                f"the latent {list(streams[i].shape)} is no longer of the size that 'Encode Canvas' gave it, "
-                f"{list(given.shape)}: put 'Split SkyCanvas Latent' right behind the sampler, and resize after it"
-            )
-        streams[i] = torch.where(kept.to(streams[i].device), given.to(streams[i]), streams[i])
-    return {
-        **{key: value for key, value in latent.items() if key not in (FINISH, "noise_mask")},
-        "samples": NestedTensor(streams),
-    }
+    samples = latent["samples"]
+    if samples.is_nested:
+        samples = NestedTensor(
+            [_finished(*stream) for stream in zip(samples.unbind(), work.given, work.kept, strict=True)]
+        )
+    else:  # nodes that part picture and sound copy all the rest
+        stream = 0 if samples.ndim == 5 else 1
+        samples = _finished(samples, work.given[stream], work.kept[stream])
+    return {**{key: value for key, value in latent.items() if key not in (FINISH, "noise_mask")}, "samples": samples}
+
+
+def _finished(stream: Tensor, given: Tensor, kept: Tensor) -> Tensor:
+    clip = stream[:, :, : given.shape[2]]  # nodes between may have appended guides of their own
+    if clip.shape[1:] != given.shape[1:]:
+        raise ValueError(
+            f"the latent {list(stream.shape)} is no longer of the size that 'Encode Canvas' gave it, "
+            f"{list(given.shape)}: put 'Split SkyCanvas Latent' right behind the sampler, and resize after it"
+        )
+    return torch.where(kept.to(clip.device), given.to(clip), clip)
 
 
 def noise_for(latent: dict, seed: int) -> Tensor | NestedTensor:

@@ -25,7 +25,7 @@ from ..canvas.sound import mix
 from .carrier import USUAL_WAY, Carrier, PatchMethod, Way, with_values
 from .encoding import Encoder, alone, pictures_of
 from .network import network_of
-from .skyreels_v4 import SkyReelsV4, checked_shapes
+from .skyreels_v4 import CHECKPOINT_PREFIX, SkyReelsV4, checked_shapes
 
 GREY = 0.5  # what a patch is padded with: 0 in the VAE's own range of -1..1
 
@@ -33,10 +33,15 @@ GREY = 0.5  # what a patch is padded with: 0 in the VAE's own range of -1..1
 class SkyReelsV4Carrier(Carrier):
     family = "SkyReels-V4"
     isolated = {"skycanvas_isolated": True}
+    video, audio = VideoGrid(), AudioGrid()
 
     @classmethod
     def carries(cls, model) -> bool:
         return isinstance(model.model, SkyReelsV4)
+
+    @classmethod
+    def knows(cls, tensors) -> bool:
+        return any(name.removeprefix(CHECKPOINT_PREFIX) == "video_latent_mean" for name in tensors)
 
     @classmethod
     def check_latent(cls, model, shapes) -> None:
@@ -50,7 +55,7 @@ class SkyReelsV4Carrier(Carrier):
                 "model that makes the clip"
             )
         self.model, self.channels = model, (config.video_channels, config.audio_channels)
-        self.video, self.audio = VideoGrid(token=config.video_patch), AudioGrid()
+        self.video = VideoGrid(token=config.video_patch)
 
     def shapes(self, frames: int, height: int, width: int, fps: float) -> tuple[Sequence[int], ...]:
         return clip_shapes(self.channels, self.video, self.audio, frames, height, width, fps)
@@ -207,7 +212,7 @@ class _CanvasEncoder:
 
     def _patch(self, patch: Patch) -> Tensor:
         """A patch on a frame that is otherwise grey, [H, W, 3] in 0..1."""
-        return (self.pixels.patch(patch.frame, patch.placements) + 1) / 2
+        return self.pixels.context(patch.frame, patch.placements)[0]
 
     def _patches(self, method: PatchMethod) -> list[dict]:
         """In-context entries of the patches (VideoCanvas sec. 3.2, or what it compares with)."""
@@ -244,10 +249,10 @@ class _CanvasEncoder:
         """
         replaced = kept.clone()
         for patch in self.plan.patches:
-            shown = (self.pixels.patch(patch.frame, patch.placements) != 0).any(-1)
+            picture, shown = self.pixels.context(patch.frame, patch.placements)
             slot = self.grid.latent_of(patch.frame)
             cells = self._filled_cells(shown) & ~kept[slot]
-            latent = self.video.picture(self._patch(patch)).to(video)
+            latent = self.video.picture(picture).to(video)
             video[:, :, slot] = torch.where(cells, latent[:, :, 0], video[:, :, slot])
             replaced[slot] |= cells
         return replaced

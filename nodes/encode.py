@@ -5,7 +5,8 @@ from typing import get_args
 from comfy_api.latest import io
 
 from ..canvas.compile import ROUTINGS
-from ..carriers.carrier import PatchLayout, PatchMethod, Way, carrier_of
+from ..canvas.scale import scaled
+from ..carriers.carrier import PatchLayout, PatchMethod, Way, carrier_of, started
 from .prompt import show
 from .types import canvas_input, compiled
 
@@ -58,6 +59,23 @@ class SkyCanvasEncode(io.ComfyNode):
                     "VideoCanvas; the way of Mini. packed_crops: what it shows alone; the way for LTX-2. auto: what "
                     "suits the model.",
                 ),
+                io.Float.Input(
+                    "scale",
+                    default=1.0,
+                    min=0.0625,
+                    max=16.0,
+                    step=0.0625,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Size of the clip to be made, as a part of the canvas: 0.5 for the first of two stages, of "
+                    "which the second has 1. Width and height must come out as whole tokens.",
+                ),
+                io.Latent.Input(
+                    "start",
+                    optional=True,
+                    tooltip="A clip to begin with in place of noise alone, such as the upscaled one of a first stage. "
+                    "Sample it with a denoise below 1. What the canvas gives stays as the canvas gives it.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive"),
@@ -80,11 +98,17 @@ class SkyCanvasEncode(io.ComfyNode):
         patch_method="rope_interpolation",
         batch_size=1,
         patch_layout="auto",
+        scale=1.0,
+        start=None,
     ) -> io.NodeOutput:
         carrier, way = carrier_of(model), Way(patch_method, patch_layout)
         carrier.check_vaes(vae, audio_vae)
+        if scale != 1:
+            canvas = scaled(canvas, scale)
         plan, report = compiled(canvas, model, routing=routing, way=way)
         (positive, negative), latent = carrier.compile(
             canvas, plan, (positive, negative), vae, audio_vae, way=way, batch_size=batch_size
         )
+        if start is not None:
+            latent = started(latent, start)
         return io.NodeOutput(positive, negative, latent, ui=show(cls, report.splitlines()))

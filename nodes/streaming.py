@@ -22,6 +22,7 @@ from comfy_api.latest import InputImpl, io, ui
 from torch import Tensor
 
 from ..canvas.document import MAX_FRAMES, MAX_SIDE
+from ..carriers.carrier import finish
 from ..carriers.streaming import check_length, decode_frames, decoded_shape, encode_frames, temporal_scale
 from .files import MOST_PIXELS, MOST_SECONDS, ToImage, sound_pieces, sound_stream
 from .latent import nearest, split_latent
@@ -97,7 +98,7 @@ class SkyCanvasDecodeToFile(io.ComfyNode):
         cls, samples, vae, fps, filename_prefix, audio_vae=None, audio=None, crf=23.0, bit_depth=8
     ) -> io.NodeOutput:
         joint = samples["samples"].is_nested
-        video = split_latent(samples)[0]["samples"] if joint else samples["samples"]
+        video = (split_latent(samples)[0] if joint else finish(samples))["samples"]
         _, count, height, width = decoded_shape(vae, video)
         for name, side in (("width", width), ("height", height)):
             if side % 2:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from canvas.canvas import Canvas
 from canvas.compile import compile_canvas
-from canvas.compose import compose_audio, compose_video, distance, nearest
+from canvas.compose import compose_audio, compose_video, continued, distance, nearest
 from canvas.errors import CanvasError
 from canvas.pixels import Pixels
 
@@ -150,6 +150,19 @@ def test_distance(height, width, limit, seed):
         for x in range(width):
             exact = min((((a - y) ** 2 + (b - x) ** 2) ** 0.5 for a, b in places.tolist()), default=limit)
             assert float(distance(marked, limit)[y, x]) == pytest.approx(min(exact, limit))
+
+
+def test_a_picture_goes_on_beside_what_is_shown():
+    """Along rows, then along columns, as if the edge had been clamped; and not at all where nothing is to be seen."""
+    picture = noise(1, 6, 8, 3)
+    shown = torch.zeros(6, 8, dtype=torch.bool)
+    assert continued(picture, shown) is picture
+    shown[2:4, 3:7] = True
+    expected = picture[torch.arange(6).clamp(2, 3)][:, torch.arange(8).clamp(3, 6)]
+    assert torch.equal(continued(picture, shown), expected)
+    shown[3, 4:6] = False  # a gap is filled from both sides
+    assert torch.equal(continued(picture, shown)[3, 3:7], picture[3, [3, 3, 6, 6]])
+    assert continued(picture, ~torch.zeros_like(shown)) is picture
 
 
 def test_nearest():
