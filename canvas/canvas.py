@@ -197,12 +197,14 @@ class Canvas:
     ) -> "Canvas":
         """Makes the pixels under a mask [T, H, W] again, or keeps them.
 
-        frames: None is as many as the mask has; a mask of one frame then holds up to the end of the canvas. box: where
-        it lies, H high and W wide; None is the whole canvas. to: where it has moved to at the last frame.
+        frames: None is as many as the mask has, up to the end of the canvas; a mask of one frame then holds up to
+        there. box: where it lies, H high and W wide; None is the whole canvas. to: where it has moved to at the last
+        frame.
         """
         mask = _mask(mask, "mask")
         if frames is None:
-            frames = self._rest(frame) if len(mask) == 1 else len(mask)
+            frames = self._rest(frame) if len(mask) == 1 else min(len(mask), self._rest(frame))
+            mask = mask[:frames]
         media = {"media": (mask, _facts("mask", mask))}
         box = box or Box(x=0, y=0, width=self.document.width, height=self.document.height)
         placed: dict[str, Any] = {"frame": frame, "frames": frames, "box": box, "path": _path(frames, to)}

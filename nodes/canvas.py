@@ -316,7 +316,7 @@ class SkyCanvasMaskRegion(io.ComfyNode):
                     default=0,
                     min=0,
                     max=MAX_FRAMES,
-                    tooltip="For how many frames. 0: to the end, or as long as the mask.",
+                    tooltip="For how many frames. 0: to the end, or as long as the mask, up to the end.",
                 ),
                 *box_inputs("to the edge of the canvas"),
                 io.Mask.Input(

@@ -9,11 +9,11 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
-from itertools import chain
+from itertools import chain, islice
 
 import av
 import av.stream
@@ -39,6 +39,9 @@ CONTAINERS = (
 UNTIMED = ("mp3", "aac")  # their packets do not say when they sound, so nothing in them can be jumped to
 THREADS = min(4, os.cpu_count() or 1)  # of a decoder
 MOST_COUNTED = 2**26  # bytes of a file that is gone through for its length, where its header does not say it
+MOST_LISTED = 5000  # media of the input folder that one can choose from
+MOST_ENTRIES = 100_000  # files and folders that are gone through for them
+PAINTED = "skycanvas/mask_"  # how names of masks begin that were painted in the editor: every stroke makes one
 NEAR = 10.0  # seconds that are decoded through, not jumped over
 MISSING = 0.5  # seconds that a file may end before its header says so: the last picture stays, the sound is silent
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue; ITU-R BT.601, as Pillow's L
@@ -95,6 +98,31 @@ def fingerprint(name: str) -> tuple[str, int, int] | None:
     except CanvasError:
         return None
     return name, status.st_size, status.st_mtime_ns
+
+
+def media_names(check: Check = lambda: None) -> tuple[list[str], bool]:
+    """Names of pictures, clips and sounds in the input folder and below it, sorted; and whether there are more.
+
+    Of more than MOST_LISTED the upper folders come first. Hidden ones, links to folders and PAINTED are left out.
+    """
+    root = folder_paths.get_input_directory()
+    found: list[str] = []
+    folders, seen = [""], 0
+    for folder in folders:  # which grows meanwhile
+        with suppress(OSError), os.scandir(os.path.join(root, folder)) as opened:
+            entries = sorted(islice(opened, MOST_ENTRIES - seen), key=lambda entry: entry.name)
+            seen += len(entries)
+            shown = [entry for entry in entries if not entry.name.startswith(".")]
+            folders += [f"{folder}{entry.name}/" for entry in shown if entry.is_dir(follow_symlinks=False)]
+            files = [entry.name for entry in shown if not entry.is_dir(follow_symlinks=False)]
+            for name in folder_paths.filter_files_content_types(files, ["image", "video", "audio"]):
+                check()
+                name = folder + name
+                if not name.startswith(PAINTED) and fingerprint(name) is not None:
+                    found.append(name)
+        if len(found) > MOST_LISTED or seen >= MOST_ENTRIES:
+            return sorted(found[:MOST_LISTED]), True
+    return sorted(found), False
 
 
 # --- sources

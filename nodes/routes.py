@@ -26,6 +26,7 @@ import folder_paths
 import numpy as np
 import torch
 from aiohttp import web
+from comfy.cli_args import args
 from PIL import Image
 from torch import Tensor
 
@@ -33,10 +34,14 @@ from ..canvas.canvas import Canvas
 from ..canvas.compile import Plan, compile_canvas
 from ..canvas.cost import estimate
 from ..canvas.document import MAX_JSON, MAX_SECONDS, CanvasError, Document, Media
-from .cost import MOST_LATENTS, PASSES, STEPS, Network, measured_rate, network_of
+from ..carriers.carrier import Carrier, family_of_file
+from ..carriers.network import MOST_LATENTS, Network, measured_rate
+from ..carriers.skyreels_v4_canvas import SkyReelsV4Carrier
+from .cost import PASSES, STEPS, network_of
 from .editor import blamed, filled, in_file
-from .files import Check, Clip, MediaError, Picture, TooLargeError, find, fingerprint, look
+from .files import Check, Clip, MediaError, Picture, TooLargeError, find, fingerprint, look, media_names
 
+MODEL_FOLDERS = ("checkpoints", "diffusion_models")  # in which the plan looks for the model that is wired in
 WORKERS = 2  # pictures and sounds that are decoded at once; a plan has a thread of its own
 WAIT = 0.25  # seconds between two looks whether anybody still waits
 MOST_SECONDS = 30  # that one answer may take
@@ -181,6 +186,17 @@ def media(query: Mapping[str, str], check: Check) -> dict[str, Any]:
     }
 
 
+def files(query: Mapping[str, str], check: Check) -> dict[str, Any]:
+    """GET /skycanvas/files: media of the input folder and its folders; cut: there are more than are listed."""
+    names, cut = media_names(check)
+    return {"files": names, "cut": cut}
+
+
+def limits(query: Mapping[str, str], check: Check) -> dict[str, Any]:
+    """GET /skycanvas/limits: bytes that ComfyUI takes as an upload; null: any number."""
+    return {"upload": round(args.max_upload_size * 2**20) or None}
+
+
 def sheet(query: Mapping[str, str], check: Check) -> File:
     """GET /skycanvas/sheet?file=NAME&fps=F&start=S&frames=N&side=P: N frames of a file in one JPEG, row by row.
 
@@ -320,15 +336,19 @@ sheets = Sheets()
 
 
 def plan(body: bytes, check: Check) -> dict[str, Any]:
-    """POST /skycanvas/plan {"document": text}: what is given, made again and lost, and what it costs.
+    """POST /skycanvas/plan {"document": text, "model": {"folder", "file"}}: what is given, made again and lost.
 
-    No picture is decoded but masks; those that come through a wire are not there, and count as wholly white.
+    model: the file of ComfyUI's model folders that will be loaded, whose family decides on the latent grids; Mini if it
+    is left out, or of no family that carries a canvas. Mini's cost is told too. No picture is decoded but masks; those
+    that come through a wire are not there, and count as wholly white.
     """
     try:
-        text = json.loads(body)["document"]
-    except (ValueError, RecursionError, LookupError, TypeError):
-        text = None
-    if not isinstance(text, str):
+        request = json.loads(body)
+        text, model = request["document"], request.get("model") or {}
+        folder, file = model.get("folder", ""), model.get("file", "")
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        text = folder = file = None
+    if not all(isinstance(value, str) for value in (text, folder, file)):
         raise CanvasError('the request is no JSON of the form {"document": text}: send that')
     document = filled(Document.parse(text), in_file)
     tensors, unseen = {}, []
@@ -342,13 +362,16 @@ def plan(body: bytes, check: Check) -> dict[str, Any]:
                 unseen += [name] * (facts.kind == "mask")
                 tensors[name] = torch.ones(()).expand(_shape(facts))
     check()
-    compiled = compile_canvas(Canvas(document, tensors))
-    cost, text = cost_of(compiled)
+    family = family_of_model(folder, file)
+    compiled = compile_canvas(Canvas(document, tensors), family.video, family.audio)
+    cost, text = cost_of(compiled) if family is SkyReelsV4Carrier else size_of(compiled, family)
     notes = [{"level": note.level, "text": note.text} for note in compiled.notes]
     notes += [
         {"level": "info", "text": f"'{name}' comes through a wire: here it counts as wholly white."} for name in unseen
     ]
     return {
+        "family": family.family,
+        "grid": {"temporal": family.video.temporal, "seconds": family.audio.hop / family.audio.sample_rate},
         "latent": list(compiled.given.shape),
         "given": bits(compiled.given),
         "partial": bits(compiled.partial),
@@ -368,6 +391,19 @@ def plan(body: bytes, check: Check) -> dict[str, Any]:
         **cost,
         "text": text,
     }
+
+
+def family_of_model(folder: str, file: str) -> type[Carrier]:
+    """The family of a file in one of ComfyUI's model folders; Mini's, if there is none or it carries no canvas."""
+    path = folder_paths.get_full_path(folder, file) if folder in MODEL_FOLDERS and file else None
+    if path is None:
+        return SkyReelsV4Carrier
+    return _family(path, os.stat(path).st_mtime_ns) or SkyReelsV4Carrier
+
+
+@lru_cache(maxsize=64)
+def _family(path: str, modified: int) -> type[Carrier] | None:
+    return family_of_file(path)
 
 
 def bits(mask: Tensor) -> str:
@@ -435,6 +471,16 @@ def cost_of(compiled: Plan) -> tuple[dict[str, Any], str]:
     return costs, f"Cost of {STEPS} steps with guidance: {cost.text()}"
 
 
+def size_of(compiled: Plan, family: type[Carrier]) -> tuple[dict[str, Any], str]:
+    """Tokens of the clip alone for a model that is not loaded, as `cost_of`."""
+    video, audio = compiled.given.numel() // family.video.token**2, len(compiled.audio_given)
+    tokens = {"total": video + audio, "video": video, "audio": audio, "context": None, "references": None}
+    text = (
+        f"{family.family}: {video} tokens of the picture and {audio} of the sound. 'Preview Canvas' tells the memory."
+    )
+    return {"tokens": tokens, "bytes": None, "seconds": None}, text
+
+
 class Clock:
     """How fast Mini is here, measured once for each size of a canvas, aside, while ComfyUI has nothing to do."""
 
@@ -477,6 +523,8 @@ def _busy() -> bool:
 
 HANDLERS = {
     ("GET", "/skycanvas/media"): handler(media_work, media),
+    ("GET", "/skycanvas/files"): handler(media_work, files),
+    ("GET", "/skycanvas/limits"): handler(media_work, limits),
     ("GET", "/skycanvas/sheet"): handler(media_work, sheet),
     ("GET", "/skycanvas/picture"): handler(media_work, picture),
     ("GET", "/skycanvas/sound"): handler(media_work, sound),

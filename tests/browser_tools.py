@@ -8,10 +8,12 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Response, Route
+from PIL import Image, ImageOps
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Response, Route
 from server_tools import ROOT, Prompt
 
 from launcher.server import Server
@@ -70,6 +72,8 @@ window.probe = {
   async prompt() { return JSON.stringify((await app.graphToPrompt()).output) },
   saved() { return JSON.stringify(app.graph.serialize()) },
   async load(text) { await app.loadGraphData(JSON.parse(text)) },
+  // Of the graph that is shown, which may be a subgraph.
+  node(id) { return app.canvas.graph.getNodeById(id) },
   add(type, x, y) {
     const node = LiteGraph.createNode(type)
     node.pos = [x, y]
@@ -77,7 +81,7 @@ window.probe = {
     app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()
     return node.id
   },
-  widget(id, name) { return app.graph.getNodeById(id)?.widgets.find((widget) => widget.name === name) },
+  widget(id, name) { return probe.node(id)?.widgets.find((widget) => widget.name === name) },
   write(id, name, value) {
     const widget = probe.widget(id, name)
     widget.value = value
@@ -159,6 +163,7 @@ class ComfyPage:
     ) -> None:
         self.server, self.vue_nodes, self._scripts = server, vue_nodes, scripts
         self.problems: list[str] = []  # errors and warnings in the console, but for the usual ones
+        self.foreseen: tuple[str, ...] = ()  # words of problems that a test brings about on purpose
         server.post("/api/settings", SETTINGS | {"Comfy.VueNodes.Enabled": vue_nodes})
         context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
         self.page = context.new_page()
@@ -166,13 +171,16 @@ class ComfyPage:
         self.page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
         self.page.route("**/*", self._route)
         self.page.goto(f"{server.url}/{query}", wait_until="domcontentloaded", timeout=LOAD)
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
         self.page.wait_for_function("window.graph && window.app?.extensionManager?.spinner === false", timeout=LOAD)
         self.page.wait_for_selector("#splash-loader", state="detached")
         self.page.evaluate(PROBE)
 
     def _listen(self, message: ConsoleMessage) -> None:
         text = f"{message.type}: {message.text} ({message.location.get('url', '')})"
-        usual = USUAL if self._scripts else (*USUAL, PACK_SCRIPTS)
+        usual = (*USUAL, *self.foreseen, *(() if self._scripts else (PACK_SCRIPTS,)))
         if message.type in ("error", "warning") and not any(words in text for words in usual):
             self.problems.append(text)
 
@@ -187,6 +195,11 @@ class ComfyPage:
     def close(self) -> None:
         self.page.context.close()
 
+    def refresh(self) -> None:
+        """Load the page anew, the way of F5."""
+        self.page.reload(wait_until="domcontentloaded", timeout=LOAD)
+        self._wait_until_ready()
+
     def open(self, workflow: Path | Mapping[str, Any]) -> None:
         """Open a workflow file, or the workflow itself as one, the way of 'Open' in the menu."""
         file: Any = workflow
@@ -199,8 +212,9 @@ class ComfyPage:
         self.page.evaluate("probe.closeOthers()")
 
     def reload(self, workflow: Mapping[str, Any]) -> None:
-        """Open a workflow in the place of the one that is open."""
+        """Open a workflow by ComfyUI's own function for it."""
         self.page.evaluate("text => probe.load(text)", json.dumps(workflow))
+        self.page.evaluate("probe.closeOthers()")
 
     def missing_nodes(self) -> list[str] | None:
         """The types in the opened workflow that ComfyUI does not know; None where it could not be opened."""
@@ -229,20 +243,37 @@ class ComfyPage:
 
         Fails where the server refuses the prompt, or finds fault with any node of it.
         """
-        with self.page.expect_response("**/api/prompt", timeout=SHOW) as response:
-            self.page.get_by_test_id("queue-button").click()
-        answer = self._answer(response.value)
+        return self.finish(self.queue())
+
+    def queue(self) -> str:
+        """Press Run; return the id of the prompt, which the server has found no fault with."""
+        response = self._press_run()
+        assert response.ok, response.text()
+        answer = response.json()
         assert answer["node_errors"] == {}
-        prompt_id = answer["prompt_id"]
+        return answer["prompt_id"]
+
+    def finish(self, prompt_id: str) -> dict[str, Any]:
+        """The entry of the history once the prompt has come to a good end."""
         end = self.page.wait_for_function("id => probe.ended[id]", arg=prompt_id, timeout=RUN).json_value()
         entry = self.server.get(f"/history/{prompt_id}")[prompt_id]
         assert end == "execution_success", entry["status"]
         return entry
 
-    @staticmethod
-    def _answer(response: Response) -> dict[str, Any]:
-        assert response.ok, response.text()
-        return response.json()
+    def refusal(self) -> str:
+        """Press Run, which the server refuses; return the reasons, once the page has told that there are any."""
+        response = self._press_run()
+        assert response.status == 400, response.text()
+        overlay = self.page.get_by_test_id("error-overlay")
+        overlay.get_by_test_id("error-overlay-dismiss").click(timeout=SHOW)
+        overlay.wait_for(state="hidden")
+        errors = [error for node in response.json()["node_errors"].values() for error in node["errors"]]
+        return "\n".join(error["details"] for error in errors)
+
+    def _press_run(self) -> Response:
+        with self.page.expect_response("**/api/prompt", timeout=SHOW) as response:
+            self.page.get_by_test_id("queue-button").click()
+        return response.value
 
     def show(self, node: str | int) -> None:
         """Bring the node to the middle of the screen."""
@@ -267,18 +298,31 @@ class ComfyPage:
         """Zoom; the origin stays right of the side bar and below the menu."""
         self.page.evaluate("scale => probe.view(scale, 80 / scale, 100 / scale)", scale)
 
-    def add(self, node_type: str, x: float = 0, y: float = 0) -> int:
+    def add(self, node_type: str, x: float = 0, y: float = 0) -> str:
         """Add a node; return its id."""
         return self.page.evaluate("([type, x, y]) => probe.add(type, x, y)", [node_type, x, y])
 
-    def select(self, node: int) -> None:
+    def enter_subgraph(self) -> None:
+        """Open the only subgraph of the graph, its origin right of the side bar and below the menu."""
+        self.page.evaluate("app.canvas.openSubgraph(app.graph.nodes.find((node) => node.subgraph).subgraph)")
+        self.view(1.0)
+
+    def setting(self, name: str, value: Any) -> None:
+        """Change one of ComfyUI's settings."""
+        self.page.evaluate("setting => app.extensionManager.setting.set(...setting)", [name, value])
+
+    def select(self, node: str) -> None:
         self.page.evaluate("id => app.canvas.selectItems([app.graph.getNodeById(id)])", node)
 
-    def connect(self, node: int, output: int, to: int, name: str) -> None:
+    def connect(self, node: str, output: int, to: str, name: str) -> None:
         """Wire an output to the input called `name`."""
         self.page.evaluate("wire => probe.connect(...wire)", [node, output, to, name])
 
-    def value(self, node: int, widget: str) -> Any:
+    def write(self, node: str, widget: str, value: Any) -> None:
+        """Give a widget a value, as one step of undo."""
+        self.page.evaluate("given => probe.write(...given)", [node, widget, value])
+
+    def value(self, node: str, widget: str) -> Any:
         return json.loads(
             self.page.evaluate("([id, name]) => JSON.stringify(probe.widget(id, name).value)", [node, widget])
         )
@@ -304,6 +348,15 @@ class ComfyPage:
         return path
 
 
+def wait_until(page: Page, holds: Callable[[], Any], seen: Callable[[], Any] = lambda: None) -> Any:
+    """What `holds` gives, once it gives something; `seen` is what to show where it never does."""
+    deadline = time.monotonic() + SHOW / 1000
+    while not (result := holds()):
+        assert time.monotonic() < deadline, seen()
+        page.wait_for_timeout(50)
+    return result
+
+
 def settled(element: Locator) -> dict[str, float]:
     """Where the element is, once it stays there: x, y, width and height in pixels of the page."""
     element.wait_for(state="visible", timeout=SHOW)
@@ -315,14 +368,23 @@ def settled(element: Locator) -> dict[str, float]:
 
 
 class CanvasEditor:
-    """The canvas editor of one node: its document, and gestures in pixels of the canvas."""
+    """The canvas editor of one node: its document, and gestures in pixels of the canvas.
 
-    def __init__(self, comfy: ComfyPage, document: Mapping[str, Any] | str | None = None, x: float = 0) -> None:
+    node: one that is there; None: a new one, at `x`.
+    """
+
+    def __init__(
+        self,
+        comfy: ComfyPage,
+        document: Mapping[str, Any] | str | None = None,
+        x: float = 0,
+        node: str | None = None,
+    ) -> None:
         self.comfy, self.page = comfy, comfy.page
-        self.node = comfy.add("SkyCanvasEditor", x=x)
+        self.node = node or comfy.add("SkyCanvasEditor", x=x)
         if document is not None:
             text = document if isinstance(document, str) else canonical(document)
-            self.page.evaluate("([id, text]) => probe.write(id, 'document', text)", [self.node, text])
+            comfy.write(self.node, "document", text)
         # a drawn node takes its element along only when it is drawn: until then that fills the corner of the page
         self.page.wait_for_function("id => probe.inPlace(id)", arg=self.node, timeout=SHOW)
         settled(self.root)
@@ -342,11 +404,8 @@ class CanvasEditor:
 
     def wait_for(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The document, once it holds."""
-        deadline = time.monotonic() + SHOW / 1000
-        while not holds(document := self.document):
-            assert time.monotonic() < deadline, document
-            self.page.wait_for_timeout(50)
-        return document
+        wait_until(self.page, lambda: holds(self.document), lambda: self.document)
+        return self.document
 
     def items(self) -> Locator:
         """What lies on the timeline."""
@@ -382,6 +441,53 @@ class CanvasEditor:
         event = {"dataTransfer": data, "clientX": left, "clientY": top}
         for name in ("dragenter", "dragover", "drop"):
             self.root.get_by_role("application").dispatch_event(name, event)
+
+
+class ClipView:
+    """The player of the only 'View Clip' on the page."""
+
+    def __init__(self, comfy: ComfyPage) -> None:
+        self.page = comfy.page
+        self.root = self.page.locator(".skycanvas-view")
+        self.pictures = self.root.locator(".skycanvas-view-pictures")
+        self.counter = self.root.locator(".skycanvas-view-counter")
+
+    @property
+    def mode(self) -> str | None:
+        return self.root.get_attribute("data-mode")
+
+    @property
+    def frame(self) -> int:
+        return int(self.counter.input_value())
+
+    def press(self, *keys: str) -> None:
+        """Press keys while the player has the focus."""
+        self.root.focus()
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def video(self, name: str) -> dict[str, Any]:
+        """The video `name` (result or source): its file, how long it is and where it stands in seconds, and so on."""
+        return self.root.locator(f"video.skycanvas-view-{name}").evaluate(
+            """(video) => ({
+              file: video.src && new URL(video.src).searchParams.get('filename'),
+              ready: video.readyState >= 2 && !video.seeking,
+              playing: !video.paused,
+              muted: video.muted,
+              time: video.currentTime,
+              duration: video.duration,
+            })"""
+        )
+
+    def wait_until_loaded(self, *names: str) -> list[dict[str, Any]]:
+        """The videos, once they show the frames that they are to show."""
+        wait_until(self.page, lambda: all(self.video(name)["ready"] for name in names))
+        return [self.video(name) for name in names]
+
+    def colours(self) -> list[tuple[int, int]]:
+        """The least and the most of red, green and blue in what is seen of the pictures, but at their edges."""
+        with Image.open(BytesIO(self.pictures.screenshot())) as image:
+            return ImageOps.crop(image.convert("RGB"), border=8).getextrema()
 
 
 def canonical(document: Mapping[str, Any]) -> str:

@@ -1,12 +1,9 @@
 /** All that the pack asks of ComfyUI's page. No other file imports app or api. */
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { errorOf } from "./editor/media.js";
-import { fileName } from "./editor/place.js";
-import { t } from "./words.js";
 
-/** Nodes whose combos list what lies in the input folder, and the inputs that do. */
-const LISTS = [
+/** Nodes that read a file of the input folder, and the inputs that name it. */
+const LOADERS = [
   ["LoadImage", "image"],
   ["LoadVideo", "file"],
   ["LoadAudio", "audio"],
@@ -17,14 +14,29 @@ const EXAMPLES = [["SkyCanvasExample", "example", "example:"]];
 const KIND_OF_TYPE = { IMAGE: "image", VIDEO: "clip", AUDIO: "sound", MASK: "mask" };
 
 /**
- * ComfyUI's server, as the editor's parts take it.
- * @typedef {{fetch(path: string, options?: RequestInit): Promise<Response>, url(path: string): string}} Server
+ * ComfyUI's server, as the editor's parts take it. post: a POST that tells how far it is, 0 to 1; fetch cannot.
+ * @typedef {{fetch(path: string, options?: RequestInit): Promise<Response>, url(path: string): string,
+ *   post(path: string, body: FormData, options: {progress(share: number): void, signal?: AbortSignal}):
+ *     Promise<Response>}} Server
  * @type {Server}
  */
 export const server = {
   fetch: (path, options) => api.fetchApi(path, options),
   /** For what the browser loads by itself: pictures, sound. */
   url: (path) => api.apiURL(path),
+  post: (path, body, { progress, signal }) =>
+    new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      const request = new XMLHttpRequest();
+      request.open("POST", api.apiURL(path));
+      request.setRequestHeader("Comfy-User", api.user ?? "");
+      request.upload.onprogress = ({ loaded, total }) => progress(total ? loaded / total : 0);
+      request.onload = () => resolve(new Response(request.response, { status: request.status }));
+      request.onerror = () => reject(new TypeError("the connection is lost")); // as of fetch
+      request.onabort = () => reject(signal?.reason);
+      signal?.addEventListener("abort", () => request.abort());
+      request.send(body);
+    }),
 };
 
 /** @param {object} extension as ComfyUI takes it */
@@ -42,53 +54,14 @@ export function onReconnected(what) {
   api.addEventListener("reconnected", () => attempt(what));
 }
 
+/** Does something each time that Run is pressed. */
+export function onRun(what) {
+  api.addEventListener("promptQueueing", () => attempt(what));
+}
+
 /** Makes what was just edited one step of undo. */
 export function captureUndo() {
   app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
-}
-
-/**
- * Puts a file into ComfyUI's input folder.
- * @param {File} file
- * @param {(share: number) => void} progress 0 to 1
- * @returns {Promise<string>} its name there
- */
-export async function upload(file, progress) {
-  const body = new FormData();
-  body.append("image", file, fileName(file.name));
-  body.append("type", "input");
-  const response = await send("/upload/image", body, progress);
-  if (response.status === 413) throw new Error(t("editor.too_large"));
-  if (!response.ok) throw new Error(await errorOf(response));
-  const { name, subfolder } = await response.json();
-  return subfolder ? `${subfolder}/${name}` : name;
-}
-
-/** A POST that tells how far it is; fetch cannot. @returns {Promise<Response>} */
-function send(path, body, progress) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", api.apiURL(path));
-    request.setRequestHeader("Comfy-User", api.user ?? "");
-    request.upload.onprogress = ({ loaded, total }) => progress(total ? loaded / total : 0);
-    request.onload = () => resolve(new Response(request.response, { status: request.status }));
-    request.onerror = () => reject(new Error(t("editor.no_connection")));
-    request.send(body);
-  });
-}
-
-/** Names of pictures, clips and sounds in the input folder. @returns {Promise<string[]>} */
-export async function inputFiles() {
-  const lists = await Promise.all(
-    LISTS.map(async ([name, input]) => {
-      const response = await api.fetchApi(`/object_info/${name}`);
-      if (!response.ok) throw new Error(await errorOf(response));
-      const { [name]: node } = await response.json();
-      const [type, options] = node?.input.required[input] ?? [[]];
-      return Array.isArray(type) ? type : (options.options ?? []);
-    }),
-  );
-  return [...new Set(lists.flat())].sort();
 }
 
 /**
@@ -160,12 +133,37 @@ export function wiredInputs(node) {
 /** The file that the loader at the other end of a wire reads; null where something else is there. */
 function loadedFile(node, slot) {
   const origin = node.getInputNode?.(slot);
-  const [, name, prefix = ""] = [...LISTS, ...EXAMPLES].find(([type]) => type === origin?.comfyClass) ?? [];
+  const [, name, prefix = ""] = [...LOADERS, ...EXAMPLES].find(([type]) => type === origin?.comfyClass) ?? [];
   const value = origin?.widgets?.find((widget) => widget.name === name)?.value;
   return typeof value === "string" && !value.endsWith("]") ? prefix + value : null; // "a.png [output]" lies elsewhere
 }
 
-/** What a node is called as long as it exists, also when undo creates it anew. */
+/** The workflow whose nodes ComfyUI creates now. @type {?{path?: string}} */
+let loading = null;
+
+/** Has workflowOf know the workflow that is being loaded: ComfyUI calls it the active one only afterwards. */
+export function watchLoading() {
+  const load = app.loadGraphData;
+  app.loadGraphData = async function (...given) {
+    loading = typeof given[3] === "object" && given[3] !== null ? given[3] : {}; // else it makes a new one
+    try {
+      return await load.apply(this, given);
+    } finally {
+      loading = null;
+    }
+  };
+}
+
+/**
+ * What the workflow of the nodes on the screen is called; while one is loaded, that of the nodes that are made.
+ * @param {{leaving?: boolean}} [options] leaving: that of the nodes that go
+ */
+export function workflowOf({ leaving = false } = {}) {
+  const active = app.extensionManager?.workflow?.activeWorkflow;
+  return String((leaving ? active : (loading ?? active))?.path);
+}
+
+/** What a node is called inside its workflow as long as it exists, also when undo creates it anew. */
 export function placeOf(node) {
   return `${node.graph?.id}:${node.id}`;
 }

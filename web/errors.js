@@ -239,6 +239,12 @@ const MESSAGES = [
 
   // what an edit cannot do
   [
+    "{item} has a mask with a picture for each of its {frames} frames, and masks have no start: it can be moved, not " +
+      "trimmed or split; cut the mask itself before it comes here",
+    "{item} 的遮罩对它的 {frames} 帧各有一张图像，而遮罩没有起点：可以移动，不能裁剪或拆分；请先裁剪遮罩本身，再放到这里",
+    "{item}のマスクは{frames}フレームのそれぞれに1枚の画像があり、マスクには開始位置がありません：移動はできますが、トリムや分割はできません。先にマスク自体を切ってください",
+  ],
+  [
     "frame is {value}, not inside {item}: use one after {first} and before {end}",
     "帧 {value} 不在 {item} 之内：请选 {first} 之后、{end} 之前的一帧",
     "フレーム{value}は{item}の中にありません：{first}より後、{end}より前にしてください",
@@ -624,6 +630,43 @@ const MESSAGES = [
 
   ["{cost}", "{cost}", "{cost}"],
 
+  // of 'View Clip'
+  [
+    "source_audio is connected, and source is not: connect its pictures to source",
+    "source_audio 已连接，source 未连接：请把它的画面接到 source",
+    "source_audioは接続されていますが、sourceが接続されていません：その映像をsourceに接続してください",
+  ],
+  [
+    "{input} is empty, of shape {shape}: connect pictures",
+    "{input} 为空，形状 {shape}：请连接图像",
+    "{input}が空です（形状{shape}）：画像を接続してください",
+  ],
+  [
+    "clips is {count}, {input} has {total} frames: use {numbers}",
+    "clips 为 {count}，{input} 有 {total} 帧：请用 {numbers}",
+    "clipsが{count}、{input}は{total}フレームです：{numbers}のどれかにしてください",
+  ],
+  [
+    "{input} is a batch of {count} sounds, {pictures} is {clips}: connect {sounds}",
+    "{input} 是 {count} 个声音的批次，{pictures} 是{clips}：请连接{sounds}",
+    "{input}は{count}個の音声のバッチ、{pictures}は{clips}です：{sounds}を接続してください",
+  ],
+  [
+    "{input} has samples that are infinite or no numbers: its model has overflowed",
+    "{input} 含有无穷大或非数的采样：其模型发生了溢出",
+    "{input}に無限大または数でないサンプルがあります：そのモデルがあふれました",
+  ],
+  [
+    "{input} has {rate} Hz, which AAC cannot hold: resample it to {best} Hz",
+    "{input} 为 {rate} Hz，AAC 无法容纳：请重采样到 {best} Hz",
+    "{input}は{rate} Hzで、AACでは扱えません：{best} Hzにリサンプルしてください",
+  ],
+  [
+    "{input} has {count} channels: use {numbers}",
+    "{input} 有 {count} 个声道：请用 {numbers}",
+    "{input}は{count}チャンネルです：{numbers}のどれかにしてください",
+  ],
+
   // whatever is left of the shape that most errors have
   ["{path} is {seen}: {rule}", "{path} 为{seen}：{rule}", "{path}が{seen}です：{rule}"],
 ];
@@ -693,6 +736,14 @@ const PARTS = {
       "请用 @image_1、@video_1、@audio_0 或 @Actor-0 之类的标签",
       "@image_1、@video_1、@audio_0、@Actor-0のようなタグにしてください",
     ],
+  ],
+  clips: [
+    ["1 clip", "1 段视频", "1本のクリップ"],
+    ["{number} clips", "{number} 段视频", "{number}本のクリップ"],
+  ],
+  sounds: [
+    ["one sound for all, or {number}", "一个声音用于全部，或 {number} 个", "全体に1つ、または{number}個の音声"],
+    ["one sound", "一个声音", "1つの音声"],
   ],
   kind: KIND,
   kinds: [
@@ -783,6 +834,7 @@ const PARTS = {
  */
 const LISTS = {
   number: { pattern: "-?[\\d.]+(?:e[-+]?\\d+)?", zh: [], ja: [] },
+  numbers: { pattern: "\\d+(?:, \\d+)*", zh: [[/, /g, "、"]], ja: [[/, /g, "、"]] },
   number2: { pattern: "-?[\\d.]+(?:e[-+]?\\d+)?", zh: [], ja: [] },
   quoted: {
     pattern: "(?:'\\w+'|\"\\w+\"|, | or )+",

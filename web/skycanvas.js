@@ -17,8 +17,9 @@ const MOUNTED = 30; // frames of the screen in which a new node is shown
 const SOON = 10_000; // milliseconds in which undo has made a node anew
 
 /**
- * Editors whose nodes are gone, by the place of the node: undo creates every node anew, and the editor goes on with its
- * pictures, its selection and its zoom, in full screen too. The latest stand last.
+ * Editors whose nodes are gone, by the workflow and the place of the node: undo creates every node anew, as does coming
+ * back to a tab, and the editor goes on with its pictures, its selection and its zoom, in full screen too. Workflows may
+ * share their id, as copies of one file do. The latest stand last.
  * @type {Map<string, Binding>}
  */
 const waiting = new Map();
@@ -32,11 +33,9 @@ class Binding {
     /** @type {HTMLElement | null} what holds the editor inside its node */
     this.home = null;
     this.reading = 0;
-    /** What had the focus when its node went. @type {Element | null} */
-    this.focused = null;
     this.session = new Session({ onCommit: (text) => this.#write(text) });
     this.library = new MediaLibrary({ server: comfy.server });
-    this.editor = new Editor({ session: this.session, library: this.library, comfy });
+    this.editor = new Editor({ session: this.session, library: this.library, server: comfy.server });
     // a loader at the other end of a wire does not say when it has another file
     this.editor.root.addEventListener("pointerenter", () => comfy.attempt(() => this.trace()));
   }
@@ -52,16 +51,14 @@ class Binding {
     this.session.locked = comfy.isWired(this.node, VALUE);
     this.session.away = false;
     this.trace();
-    this.#refocus(this.focused);
-    this.focused = null;
+    cancelAnimationFrame(this.mounting);
+    this.#refocus();
   }
 
-  /** Gives an element the focus, as soon as ComfyUI shows the new node. */
-  #refocus(element, frames = MOUNTED) {
-    element?.focus({ preventScroll: true });
-    if (element && frames && document.activeElement !== element) {
-      requestAnimationFrame(() => this.#refocus(element, frames - 1));
-    }
+  /** Brings the focus back until ComfyUI has done with the new node, whose elements it puts into the page one by one. */
+  #refocus(frames = MOUNTED) {
+    this.editor.refocus();
+    if (frames) this.mounting = requestAnimationFrame(() => this.#refocus(frames - 1));
   }
 
   /** Reads when ComfyUI has done: it adds a node, and its wires, before it gives it its value. */
@@ -73,8 +70,6 @@ class Binding {
   /** Lets go of its node, until another one takes its place. */
   leave() {
     bound.delete(this);
-    const { activeElement } = document;
-    this.focused = this.editor.root.contains(activeElement) ? activeElement : null;
     this.session.away = true;
     this.editor.player.pause();
     clearTimeout(this.resting);
@@ -111,8 +106,9 @@ function attachEditor(node) {
   const bind = () => {
     if (binding !== null || node.id === -1) return;
     place = comfy.placeOf(node);
-    binding = waiting.get(place) ?? new Binding();
-    waiting.delete(place);
+    const name = `${comfy.workflowOf()}:${place}`;
+    binding = waiting.get(name) ?? new Binding();
+    waiting.delete(name);
     binding.node = node;
     // Nodes 2.0 leaves the element of the node before in its place, and does not show this one
     binding.home?.replaceWith(home);
@@ -134,7 +130,10 @@ function attachEditor(node) {
   });
   comfy.chain(node, "onRemoved", () => {
     if (binding === null) return;
-    waiting.set(place, binding);
+    const name = `${comfy.workflowOf({ leaving: true })}:${place}`;
+    waiting.get(name)?.editor.destroy();
+    waiting.delete(name); // so that it stands last
+    waiting.set(name, binding);
     binding.leave();
     binding = null;
     if (waiting.size <= KEPT) return;
@@ -144,8 +143,13 @@ function attachEditor(node) {
   });
 }
 
+comfy.watchLoading();
 comfy.onReconnected(() => {
   for (const { library } of bound) library.retry();
+});
+// ComfyUI does not tell a node why it refuses a value: a file that is gone has to be found here
+comfy.onRun(() => {
+  for (const { library, editor } of bound) library.review().then((changed) => changed && editor.plan.refresh());
 });
 comfy.register({
   name: "SkyCanvas",

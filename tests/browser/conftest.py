@@ -34,6 +34,7 @@ def comfy(request, page):
     yield page
     problems, messages = page.problems[:], page.messages()
     page.problems.clear()
+    page.foreseen = ()
     if problems or messages:
         page.screenshot(request.node.name)
         page.dismiss()

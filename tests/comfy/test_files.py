@@ -13,7 +13,7 @@ from media_files import clip_file, frame_of, picture_file, ramp, sound_file
 from PIL import Image
 from skycanvas.canvas.document import CanvasError
 from skycanvas.nodes import files
-from skycanvas.nodes.files import Clip, MediaError, MissingError, TooLargeError, find, fingerprint, look
+from skycanvas.nodes.files import Clip, MediaError, MissingError, TooLargeError, find, fingerprint, look, media_names
 
 import nodes
 
@@ -61,6 +61,33 @@ def test_what_is_no_file(folder, name):
     os.mkfifo(folder / "pipe.png")  # opening it would wait for ever
     with pytest.raises(MissingError, match="is not in ComfyUI's input folder: put it there, or choose another file"):
         look(name)
+
+
+def test_names_of_all_media(folder, monkeypatch):
+    picture_file(folder.parent / "outside.png")
+    for name in ("b.png", "a/c.mkv", "a/deep er/e.wav", "text.txt", ".hidden/h.png", ".h.png", "skycanvas/mask_1.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    (folder / "out.png").symlink_to(folder.parent / "outside.png")
+    (folder / "in.png").symlink_to(folder / "b.png")
+    (folder / "round").symlink_to(folder, target_is_directory=True)
+    (folder / "a\\b.png").write_bytes(b"")  # no name that a canvas takes
+    assert media_names() == (["a/c.mkv", "a/deep er/e.wav", "b.png", "in.png"], False)
+    monkeypatch.setattr(files, "MOST_LISTED", 3)
+    assert media_names() == (["a/c.mkv", "b.png", "in.png"], True)
+    monkeypatch.setattr(files, "MOST_ENTRIES", 4)
+    names, cut = media_names()
+    assert cut and len(names) <= 3
+
+
+def test_listing_can_be_stopped(folder):
+    picture_file(folder / "a.png")
+
+    def stop():
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        media_names(stop)
 
 
 def test_fingerprint_changes_with_the_file(folder):

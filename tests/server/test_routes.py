@@ -59,8 +59,8 @@ def post(server, body, headers=None):
         return error.code, error.headers, error.read()
 
 
-def plan(server, document: str):
-    return post(server, json.dumps({"document": document}).encode(), {"Content-Type": "application/json"})
+def plan(server, document: str, **more):
+    return post(server, json.dumps({"document": document, **more}).encode(), {"Content-Type": "application/json"})
 
 
 # --- media
@@ -103,6 +103,21 @@ def numbers_of(sheet: Image.Image, cell: str, count: int) -> list[int]:
     columns = sheet.width // width
     cells = [(i % columns * width + width // 2, i // columns * height + height // 2) for i in range(count)]
     return [frame_of(sheet.getpixel(place)) for place in cells]
+
+
+def test_files_of_all_folders(server, folder):
+    (folder / "sub" / "deep er").mkdir(exist_ok=True)
+    picture_file(folder / "sub" / "deep er" / "é.png", (60, 30), "RGB")
+    status, _, content = get(server, "files")
+    answer = json.loads(content)
+    assert status == 200 and answer["cut"] is False and answer["files"] == sorted(answer["files"])
+    assert {"clip.mkv", "sound.wav", "mask.png", "sub/picture.png", "sub/deep er/é.png"} <= set(answer["files"])
+    assert not {"text.txt", "out.png"} & set(answer["files"])
+
+
+def test_limit_of_uploads(server):
+    status, _, content = get(server, "limits")
+    assert status == 200 and json.loads(content) == {"upload": 100 * 2**20}
 
 
 def test_sheet(server, folder):
@@ -226,6 +241,25 @@ def test_plan_is_that_of_the_compiler(server, folder):
     assert found["notes"] == [{"level": note.level, "text": note.text} for note in expected.notes]
     assert found["tokens"]["video"] == 5 * 4 * 4 and found["bytes"] > 2**20
     assert found["text"].startswith("Cost of 30 steps with guidance: ")
+
+
+def test_plan_is_on_the_grid_of_the_model_that_is_wired(server):
+    """The file's own tensors say of which family it is; what is no such file counts as Mini."""
+    empty = Document(width=64, height=64, frames=17, fps=16).json()
+    (checkpoint, *_) = server.get("/api/models/checkpoints")
+    found = json.loads(plan(server, empty, model={"folder": "checkpoints", "file": checkpoint})[2])
+    assert (found["family"], found["grid"], found["latent"]) == ("LTX-2", {"temporal": 8, "seconds": 0.04}, [3, 2, 2])
+    assert found["tokens"]["video"] == 12 and found["text"].startswith("LTX-2: 12 tokens of the picture and 27 of ")
+    for model in (
+        None,
+        {"folder": "checkpoints", "file": "nothing.safetensors"},
+        {"folder": "checkpoints", "file": "../../../etc/passwd"},
+        {"folder": "input", "file": checkpoint},
+    ):
+        found = json.loads(plan(server, empty, model=model)[2])
+        assert (found["family"], found["grid"]["temporal"], found["latent"]) == ("SkyReels-V4", 4, [5, 8, 8])
+    for model in (3, ["checkpoints", checkpoint], {"folder": 3, "file": checkpoint}):
+        assert "is no JSON of the form" in error_of(plan(server, empty, model=model))
 
 
 def test_time_is_told_once_it_is_known(server):

@@ -214,6 +214,15 @@ def test_regions_end_with_the_canvas(canvas):
     assert torch.equal(placed.media[regions[3].media], masks)
 
 
+def test_a_mask_that_is_longer_than_the_canvas_is_cut_as_a_clip_is(canvas):
+    masks = torch.rand(20, 48, 64)
+    placed = canvas.region_mask("generate", masks, frame=5)
+    (region,) = placed.document.regions
+    assert region.frames == 12 and torch.equal(placed.media[region.media], masks[:12])
+    last = canvas.region_mask("generate", masks, frame=16).document
+    assert last.regions[0].frames == 1 and last.media[last.regions[0].media].frames == 1
+
+
 def test_references_get_the_next_free_tag(canvas):
     placed = canvas.reference(IMAGE, kind="image", tag="@Image_2").reference(SOUND, kind="sound", sample_rate=48000)
     for _ in range(2):
@@ -394,7 +403,7 @@ REFUSED = {
         r"^regions\[0\].media is a mask 24 pixels high: use one 48 high$",
     ),
     "a mask too long": (
-        lambda c: c.region_mask("keep", torch.ones(18, 48, 64)),
+        lambda c: c.region_mask("keep", torch.ones(18, 48, 64), frames=18),
         r"^regions\[0\].frames is 18, from frame 0 on past the end of a canvas of 17 frames: use 17 or fewer$",
     ),
     "a mask of another length": (
@@ -536,7 +545,7 @@ def step(method: str, *arguments: st.SearchStrategy, **options: st.SearchStrateg
 
 
 SPAN = {"frame": FRAME, "frames": FRAME}
-MASKS = st.sampled_from((torch.ones(1, 48, 64), torch.ones(3, 48, 64)))
+MASKS = st.sampled_from((torch.ones(1, 48, 64), torch.ones(3, 48, 64), torch.ones(20, 48, 64)))
 TAGS = st.sampled_from(("@image_1", "@image_3", "@Cat", "@video_1"))
 STEPS = st.one_of(
     step("place_image", st.just(IMAGE), **SPAN, box=BOXES, to=BOXES, alpha=st.just(ALPHA)),

@@ -24,10 +24,10 @@ NODE = shutil.which("node")
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="web/errors.js runs in Node.js 20 or later: node is not installed")
 
-# Where errors come from that reach the editor. All that the routes and the editor node raise is among it.
+# Where errors come from that reach the editor or the clip player: all that the routes and the nodes raise.
 SOURCES = [
     *(ROOT / "canvas" / f"{name}.py" for name in ("document", "canvas", "compile", "grid", "layers", "sound")),
-    *(ROOT / "nodes" / f"{name}.py" for name in ("editor", "files", "routes")),
+    *(ROOT / "nodes" / f"{name}.py" for name in ("editor", "files", "routes", "view")),
 ]
 # Values by the expression that makes them, in one file or in all, where a number would not do.
 VALUES = {
@@ -44,6 +44,12 @@ VALUES = {
     "given": "is 'abc'",
     "connected": "connected: image_0, image_1",
     "error.msg": "Expecting value",
+    "fitting": "1, 2, 4",
+    "audio_name": "source_audio",
+    "view.py: name": "images",
+    "view.py: held": "3 clips",
+    "view.py: allowed": "one sound for all, or 3",
+    "', '.join(map(str, LAYOUTS))": "1, 2, 6",
     "place": "line 1, column 2",
     "list(images.shape)": "[1, 2, 3]",
     "list(mask.shape)": "[1, 2, 3]",
@@ -120,11 +126,14 @@ def samples(node, file):
     raise TypeError(ast.dump(node))
 
 
-def messages(path):
-    """Samples of every error text in a file."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+def messages(path, function=None):
+    """Samples of every error text in a file, or in one function of it."""
+    tree = ast.parse(path.read_text("utf-8"))
+    if function is not None:
+        (tree,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
-            ("CanvasError", "MediaError", "LargeError", "MissingError")
+            ("CanvasError", "MediaError", "LargeError", "MissingError", "ValueError")
         ):
             (text,) = node.args
             if isinstance(text, ast.JoinedStr | ast.Constant | ast.BinOp):
@@ -138,6 +147,13 @@ def test_every_error_of_a_file(path):
     # those about one value are said behind it
     texts = [f'media.a.file is "b": {text}' if text.startswith("use ") else text for text in found]
     check(texts)
+
+
+def test_every_error_of_a_sound_that_is_played():
+    """'View Clip' writes it with what streams to a file."""
+    found = list(messages(ROOT / "nodes" / "streaming.py", "check_sound"))
+    assert len(found) == 2
+    check(found)
 
 
 def notes_and_report(canvas):

@@ -13,7 +13,9 @@ class Canvas {
       beginPath() {},
       moveTo() {},
       lineTo() {},
-      stroke() {},
+      stroke() {
+        strokes.push(this.lineWidth);
+      },
       drawImage() {},
       putImageData() {},
       getImageData: () => ({ width, height, data: new Uint8ClampedArray(4 * width * height).fill(255) }),
@@ -25,6 +27,8 @@ class Canvas {
   }
 }
 
+/** Widths of the strokes that were drawn. */
+const strokes = [];
 globalThis.document = { createElement: () => new Canvas() };
 
 const box = { x: 0, y: 0, width: 2048, height: 8 };
@@ -115,4 +119,13 @@ test("a mask that is saved while something is dragged leaves the drag alone", as
   await brush.saving;
   assert.equal(session.document.regions.length, 3);
   assert.deepEqual([...session.selection], ["many"]);
+});
+
+test("a stroke is as wide as the pen presses, a quarter of the brush at least", () => {
+  session.brushSize = 40;
+  strokes.length = 0;
+  brush.start({ x: 1, y: 1, pressure: 0 }, { erase: false, action: "generate" });
+  for (const pressure of [0.2, 0.6, 1]) brush.move({ x: 2, y: 1, pressure });
+  brush.cancel();
+  assert.deepEqual(strokes, [10, 16, 28, 40]);
 });

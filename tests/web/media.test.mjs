@@ -305,17 +305,70 @@ test("a preview that is gone asks for another run", async () => {
   await assert.rejects(async () => library.picture(media({ input: "image_0" })), /Run the workflow once/);
 });
 
+/** A server that takes uploads of up to 100 bytes, and answers them so. */
+function uploads(answer) {
+  const server = new Server(({ pathname }) => (pathname === "/skycanvas/limits" ? Response.json({ upload: 100 }) : new Response("pixels")));
+  server.post = async (path, body, options) => {
+    server.asked.push([path, ...body.entries()]);
+    return answer(options);
+  };
+  return server;
+}
+
+const saved = (name, subfolder) => () => Response.json({ name, subfolder, type: "input" });
+
 test("an upload gives the name that the file has there, and what was known of that name is forgotten", async () => {
-  const sent = [];
-  const server = new Server(({ pathname }, options) => {
-    if (pathname !== "/upload/image") return new Response("pixels");
-    sent.push([...options.body.keys()]);
-    return Response.json({ name: "me (1).png", subfolder: "skycanvas", type: "input" });
-  });
+  const server = uploads(saved("me (1).png", "skycanvas"));
   const library = new MediaLibrary({ server });
   const old = library.picture(media({ file: "skycanvas/me (1).png" }));
   await old;
-  assert.equal(await library.upload(new Blob(["x"]), "me.png"), "skycanvas/me (1).png");
-  assert.deepEqual(sent, [["image", "subfolder", "type"]]);
+  assert.equal(await library.upload(new Blob(["x"]), { name: "me.png", folder: "skycanvas" }), "skycanvas/me (1).png");
+  const [path, image, ...others] = server.asked.at(-1);
+  assert.deepEqual([path, image[1].name, others], ["/upload/image", "me.png", [["subfolder", "skycanvas"], ["type", "input"]]]);
   assert.equal(old.state, "forgotten");
+});
+
+test("a file keeps its name, of which a document takes only what prints", async () => {
+  const server = uploads(saved("a.png", ""));
+  const library = new MediaLibrary({ server });
+  assert.equal(await library.upload(new File(["x"], "a\u00a0b:c.png")), "a.png");
+  assert.equal(server.asked.at(-1)[1][1].name, "a b_c.png");
+});
+
+test("what ComfyUI would not take is not sent, and its size and the limit are said", async () => {
+  const server = uploads(() => assert.fail("it was sent"));
+  const library = new MediaLibrary({ server });
+  await assert.rejects(library.upload(new File(["x".repeat(101)], "a.png")), /it has 1 MB.* up to 0 MB.*--max-upload-size 2/);
+});
+
+for (const [what, answer, message] of [
+  ["too large for a proxy", () => new Response("", { status: 413 }), /larger than this server takes.*--max-upload-size/],
+  ["refused with words", () => Response.json({ error: "no such folder" }, { status: 400 }), /^Error: no such folder$/],
+  ["refused without words", () => new Response("<html>", { status: 500 }), /did not take it \(status 500\)/],
+  ["cut off", () => Promise.reject(new TypeError("network")), /does not answer: the connection is lost/],
+]) {
+  test(`an upload that is ${what} says so`, async () => {
+    await assert.rejects(new MediaLibrary({ server: uploads(answer) }).upload(new File(["x"], "a.png")), message);
+  });
+}
+
+test("an upload tells how far it is, and ends with the reason of its signal", async () => {
+  const stop = new AbortController();
+  const shares = [];
+  const server = uploads(({ progress, signal }) => {
+    progress(0.5);
+    stop.abort(new Error("cancelled"));
+    return Promise.reject(signal.reason);
+  });
+  const sent = new MediaLibrary({ server }).upload(new File(["x"], "a.png"), {
+    progress: (share) => shares.push(share),
+    signal: stop.signal,
+  });
+  await assert.rejects(sent, /^Error: cancelled$/);
+  assert.deepEqual(shares, [0.5]);
+});
+
+test("a server that is not there is said in our words", async () => {
+  const server = new Server(() => Promise.reject(new TypeError("Failed to fetch")));
+  await assert.rejects(new MediaLibrary({ server }).files(), /does not answer/);
 });

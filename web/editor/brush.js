@@ -171,7 +171,7 @@ export class Brush extends EventTarget {
       await session.later((document) => (regionIn(document) ? drop(document) : document));
     } else {
       const blob = await new Promise((resolve) => mask.canvas.toBlob(resolve, "image/png"));
-      const file = await library.upload(blob, `mask_${randomName()}.png`);
+      const file = await library.upload(blob, { name: `mask_${randomName()}.png`, folder: "skycanvas" });
       await library.hold(file, blob);
       const { width, height } = mask.canvas;
       const media = { kind: "mask", width, height, frames: 1, file };

@@ -450,6 +450,12 @@ function cut(document, item, first, end) {
   const delta = first - item.frame;
   const frames = end - first;
   if (!delta && frames === item.frames) return item;
+  if (frames !== item.frames && hasMaskOfFrames(document, item)) {
+    throw new CanvasError(
+      `${shown(item.id)} has a mask with a picture for each of its ${item.frames} frames, and masks have no start: ` +
+        "it can be moved, not trimmed or split; cut the mask itself before it comes here",
+    );
+  }
   let { box, path } = item;
   if (delta > 0) {
     box = boxAt(item, first);
@@ -466,6 +472,12 @@ function cut(document, item, first, end) {
   const clip = document.media[item.media]?.kind === "clip";
   const start = clip && delta ? { start: Math.max(0, item.start + delta / document.fps) } : {};
   return { ...item, frame: first, frames, box, path, ...start };
+}
+
+/** Whether an item has a mask with a picture for each of its frames; that of a clip has one for each of the clip's. */
+function hasMaskOfFrames(document, item) {
+  const mask = document.media[item.kind === "mask" ? item.media : item.alpha];
+  return mask?.frames > 1 && document.media[item.media].kind !== "clip";
 }
 
 /** A sound or span from one time to another: what sounds stays where it was. */
@@ -636,9 +648,7 @@ function retimed(document, fps) {
   const frames = Math.min(step * Math.round(((document.frames - 1) * ratio) / step) + 1, MAX_FRAMES);
   const moved = (item) => {
     const first = Math.min(scaled(item.frame), frames - 1);
-    const mask = document.media[item.kind === "mask" ? item.media : item.alpha];
-    // a mask has a picture for each frame of its item, unless that is a clip
-    if (mask?.frames > 1 && document.media[item.media].kind !== "clip") return { ...item, frame: first };
+    if (hasMaskOfFrames(document, item)) return { ...item, frame: first };
     const length = Math.max(1, scaled(item.frame + item.frames) - first);
     const keys = new Map(item.path.map(({ at, box }) => [Math.min(scaled(item.frame + at) - first, length - 1), box]));
     const path = [...keys].filter(([at]) => at > 0).map(([at, box]) => ({ at, box }));

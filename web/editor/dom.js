@@ -108,6 +108,31 @@ export function button(picture, label, click, { name = "", text = false, shortcu
   return made;
 }
 
+/**
+ * Buttons of which one is chosen, as screen readers know them: Tab comes to the chosen one, arrow keys choose another.
+ * @param {string} name
+ * @param {HTMLElement[]} buttons that choose when they are pressed
+ * @returns {{root: HTMLElement, show(index: number): void}} show: which one is chosen; -1: none
+ */
+export function choices(name, buttons) {
+  const show = (index) =>
+    buttons.forEach((made, i) => {
+      made.setAttribute("role", "radio");
+      made.setAttribute("aria-checked", String(i === index));
+      made.tabIndex = i === Math.max(index, 0) ? 0 : -1;
+    });
+  show(-1);
+  const keydown = (event) => {
+    const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+    if (!step) return;
+    event.preventDefault(); // and the arrow keys of the editor move nothing
+    const next = buttons.at((buttons.indexOf(event.target) + step) % buttons.length);
+    next.focus({ preventScroll: true });
+    next.click();
+  };
+  return { root: element("div", "choices", { role: "radiogroup", "aria-label": name, keydown }, ...buttons), show };
+}
+
 /** Edits by arrow keys: however long one is held down, it is one commit, when it is let go or the focus goes. */
 export class ArrowKeys {
   /** @type {AbortController | null} of the gesture under way */

@@ -15,7 +15,7 @@ import {
   trim,
   add,
 } from "./document.js";
-import { button, element, follow, icon } from "./dom.js";
+import { button, choices, element, follow, icon } from "./dom.js";
 import { Inspector } from "./inspector.js";
 import { Painter } from "./painter.js";
 import { Picker } from "./picker.js";
@@ -48,21 +48,15 @@ const TOOLS = [
  * @typedef {{input: string, kind: "image" | "clip" | "sound" | "mask", file: string | null, origin: string}} Wire
  */
 
-/**
- * What the editor needs of ComfyUI.
- * @typedef {{server: import("../comfy.js").Server, inputFiles(): Promise<string[]>,
- *   upload(file: File, progress: (share: number) => void): Promise<string>}} Comfy
- */
-
 export class Editor {
   /**
-   * @param {{session: import("./session.js").Session, library: import("./media.js").MediaLibrary, comfy: Comfy}} options
+   * @param {{session: import("./session.js").Session, library: import("./media.js").MediaLibrary,
+   *   server: import("../comfy.js").Server}} options
    */
-  constructor({ session, library, comfy }) {
+  constructor({ session, library, server }) {
     this.session = session;
     this.library = library;
-    this.comfy = comfy;
-    this.plan = new PlanView({ session, server: comfy.server });
+    this.plan = new PlanView({ session, server });
     this.player = new Player({ session, library });
     this.painter = new Painter(library);
     this.brush = new Brush({ session, library, painter: this.painter });
@@ -78,6 +72,8 @@ export class Editor {
     /** @type {Wire[]} */
     this.inputs = [];
     this.dialog = null;
+    /** Finds what has the focus, or had it before the editor was taken out of the page. @type {(() => ?Element) | null} */
+    this.focused = null;
     /** Where it goes back to from the full screen. @type {HTMLElement | null} */
     this.home = null;
     this.#build();
@@ -90,6 +86,10 @@ export class Editor {
     session.addEventListener("message", ({ detail }) => this.notify(detail.text, detail.level), { signal });
     this.plan.addEventListener("change", () => this.#showPlan(), { signal });
     this.player.addEventListener("change", () => this.#showTime(), { signal });
+    // nothing says that ComfyUI takes the editor out of the page, and with it the focus
+    for (const name of ["focusin", "pointerdown"]) {
+      document.addEventListener(name, (event) => this.#follow(event), { capture: true, signal });
+    }
     // the clipboard's events come to what the page has selected, not to what has the focus
     for (const name of ["copy", "cut", "paste"]) {
       window.addEventListener(name, (event) => this.#clipboard(event), { capture: true, signal });
@@ -111,7 +111,7 @@ export class Editor {
    * @param {"info" | "warning" | "error"} [level]
    */
   notify(text, level = "info") {
-    const notice = element("div", `notice ${level}`, { role: level === "error" ? "alert" : "status" });
+    const notice = element("div", `notice ${level}`, { role: level === "error" ? "alert" : undefined });
     notice.append(
       ...(level === "info" ? [] : [icon("warning")]),
       element("span", "", { textContent: said(text) }),
@@ -131,6 +131,24 @@ export class Editor {
   /** Takes the focus back from an element that goes: ComfyUI would have the keys. */
   #keepFocus(element) {
     if (element.contains(document.activeElement)) this.root.focus({ preventScroll: true });
+  }
+
+  /** Remembers where the focus is inside the editor, and forgets it as soon as one goes elsewhere. */
+  #follow({ type, target }) {
+    if (!this.root.contains(target)) this.focused = null;
+    else if (type === "focusin" && !this.session.away) {
+      this.focused = this.timeline.finder(target) ?? this.inspector.finder(target) ?? (() => target);
+    }
+  }
+
+  /** Gives the focus back to what had it last, or to the editor where that is gone, unless one went elsewhere. */
+  refocus() {
+    const { focused } = this;
+    if (focused === null) return;
+    const found = focused();
+    const element = this.root.contains(found) ? found : this.root;
+    if (document.activeElement !== element) element.focus({ preventScroll: true });
+    this.focused = focused; // what is not there yet may come
   }
 
   /**
@@ -252,7 +270,9 @@ export class Editor {
       element("span", "", { textContent: t("editor.locked") }),
     );
     this.options = element("div", "options", { role: "group", "aria-label": t("editor.options") });
-    this.notices = element("div", "notices");
+    // there from the beginning: screen readers pass over live regions that come together with their text
+    this.notices = element("div", "", { "aria-live": "polite" });
+    this.uploads = element("div", "", { "aria-live": "polite" });
     this.drop = element(
       "div",
       "drop",
@@ -269,7 +289,7 @@ export class Editor {
       this.lock,
       this.options,
       this.broken,
-      this.notices,
+      element("div", "notices", {}, this.uploads, this.notices),
     );
 
     this.playButton = button("play", t("editor.play"), () => this.player.toggle(), { shortcut: "Space", name: "play" });
@@ -340,14 +360,19 @@ export class Editor {
   #splitter() {
     const set = (height) => {
       const most = this.main.clientHeight - LEAST_SCENE;
-      this.main.style.setProperty("--sky-timeline", `${Math.max(LEAST_TIMELINE, Math.min(height, most))}px`);
+      const pixels = Math.max(LEAST_TIMELINE, Math.min(height, most));
+      this.main.style.setProperty("--sky-timeline", `${pixels}px`);
+      bar.setAttribute("aria-valuenow", pixels);
+      bar.setAttribute("aria-valuemax", most);
     };
     const bar = element("div", "splitter", {
       tabIndex: 0,
       role: "separator",
       "aria-orientation": "horizontal",
       "aria-label": t("editor.splitter"),
+      "aria-valuemin": LEAST_TIMELINE,
       title: t("editor.splitter"),
+      focus: () => set(this.timeline.root.offsetHeight), // says how high it is now
       keydown: (event) => {
         const step = { ArrowUp: 16, ArrowDown: -16 }[event.key];
         if (!step) return;
@@ -401,10 +426,10 @@ export class Editor {
     this.#keepFocus(this.options);
     if (this.options.hidden) return;
     this.options.dataset.tool = tool;
-    const actions = ["generate", "keep"].map((action) =>
+    const values = ["generate", "keep"];
+    const buttons = values.map((action) =>
       element("button", "choice", {
         type: "button",
-        role: "radio",
         title: t(`inspector.action.${action}.more`),
         textContent: t(`inspector.action.${action}`),
         click: () => {
@@ -413,6 +438,7 @@ export class Editor {
         },
       }),
     );
+    const actions = choices(t("inspector.action"), buttons);
     const size = element("input", "range", {
       type: "range",
       min: 1,
@@ -424,17 +450,13 @@ export class Editor {
     const number = element("span", "faint");
     const here = element("input", "", { type: "checkbox", change: () => (this.brush.fromHere = here.checked) });
     this.readOptions = () => {
-      actions.forEach((made, i) =>
-        made.setAttribute("aria-checked", String(["generate", "keep"][i] === this.stage.action)),
-      );
+      actions.show(values.indexOf(this.stage.action));
       size.value = String(this.session.brushSize);
       number.textContent = `${this.session.brushSize} px`;
       here.checked = this.brush.fromHere;
     };
     this.options.replaceChildren(
-      ...(tool === "erase"
-        ? []
-        : [element("div", "choices", { role: "radiogroup", "aria-label": t("inspector.action") }, ...actions)]),
+      ...(tool === "erase" ? [] : [actions.root]),
       ...(paints
         ? [size, number, element("label", "check", { title: t("brush.here.more") }, here, t("brush.here"))]
         : []),
@@ -603,36 +625,36 @@ export class Editor {
   // --- media
 
   /**
-   * Uploads files and puts them on the canvas at the playhead.
+   * Uploads files and puts them on the canvas at the playhead, one after the other until one is cancelled.
    * @param {File[]} files
    * @param {{frame?: number, point?: {x: number, y: number} | null}} [where]
    */
   async addFiles(files, { frame = this.session.playhead, point = null } = {}) {
+    const stop = new AbortController();
+    const signal = AbortSignal.any([stop.signal, this.listening.signal]);
     for (const file of files) {
-      const bar = element("progress", "progress", { max: 1, value: 0 });
-      const notice = element(
-        "div",
-        "notice info",
-        { role: "status" },
-        element("span", "", { textContent: t("editor.uploading", { name: file.name }) }),
-        bar,
-      );
-      this.notices.append(notice);
+      const label = t("editor.uploading", { name: file.name });
+      const bar = element("progress", "progress", { max: 1, value: 0, "aria-label": label });
+      const cancel = button("close", t("editor.cancel"), () => stop.abort(), { text: true });
+      const notice = element("div", "notice", {}, element("span", "", { textContent: label }), bar, cancel);
+      this.uploads.append(notice);
       try {
-        const name = await this.comfy.upload(file, (share) => (bar.value = share));
-        await this.place(name, { frame, point });
+        const name = await this.library.upload(file, { progress: (share) => (bar.value = share), signal });
+        await this.place(name, { frame, point, signal });
       } catch (error) {
+        if (signal.aborted) return this.notify(t("editor.cancelled", { name: file.name }));
         this.notify(t("editor.not_added", { name: file.name, error: said(error.message) }), "error");
       } finally {
-        notice.remove();
+        this.#dismiss(notice);
       }
     }
   }
 
   /** Puts a file of the input folder on the canvas. */
-  async place(file, { frame = this.session.playhead, point = null } = {}) {
+  async place(file, { frame = this.session.playhead, point = null, signal = undefined } = {}) {
     this.library.forget(file);
     const facts = await this.library.facts(file);
+    signal?.throwIfAborted();
     const ids = await this.#put((document) =>
       placeFile(document, file, facts, { frame: Math.min(frame, document.frames - 1), point }),
     );
@@ -685,7 +707,6 @@ export class Editor {
   pick(chosen = (file) => this.place(file)) {
     const picker = new Picker({
       library: this.library,
-      files: this.comfy.inputFiles,
       choose: async (file) => {
         this.#closePopover();
         try {

@@ -19,7 +19,7 @@ import {
   moveInTime,
   update,
 } from "./document.js";
-import { ArrowKeys, button, element, follow, icon } from "./dom.js";
+import { ArrowKeys, button, choices, element, follow, icon } from "./dom.js";
 import { nameOf } from "./painter.js";
 import { isUsed } from "./place.js";
 
@@ -97,17 +97,27 @@ export class Inspector {
     for (const read of this.readers) read();
   }
 
+  /**
+   * How to find a field, also when it is made anew; null where the element is none.
+   * @param {Element} element
+   * @returns {(() => ?Element) | null}
+   */
+  finder(element) {
+    if (!this.root.contains(element)) return null;
+    const name = nameOfField(element);
+    const alike = () => [...this.root.querySelectorAll(FIELDS)].filter((field) => nameOfField(field) === name);
+    const index = alike().indexOf(element);
+    return () => alike().slice(0, index + 1).at(-1) ?? null;
+  }
+
   /** Shows other elements; the focus goes to the one that does the same, else to the editor, so that its keys go on. */
   #rebuild(...children) {
     const { activeElement: focused } = globalThis.document;
-    const had = this.root.contains(focused);
-    const alike = () => [...this.root.querySelectorAll(FIELDS)].filter((field) => nameOfField(field) === name);
-    const name = had && nameOfField(focused);
-    const index = had ? alike().indexOf(focused) : -1;
+    const find = this.finder(focused);
     this.root.replaceChildren(...children);
     for (const field of this.root.querySelectorAll(FIELDS)) field.disabled = !this.session.editable;
-    if (!had) return;
-    const same = alike().slice(0, index + 1).at(-1);
+    if (find === null) return;
+    const same = find();
     if (same && !same.disabled) same.focus({ preventScroll: true });
     else this.#leave();
   }
@@ -568,24 +578,20 @@ export class Inspector {
     const buttons = values.map((value) =>
       element("button", "choice", {
         type: "button",
-        role: "radio",
         "data-field": `${field} ${value}`,
         title: t(`inspector.${field}.${value}.more`),
         textContent: t(`inspector.${field}.${value}`),
         click: () => set(value),
       }),
     );
-    this.readers.push(() => {
-      const now = read();
-      buttons.forEach((made, i) => made.setAttribute("aria-checked", String(values[i] === now)));
-    });
-    const group = element("div", "choices", { role: "radiogroup", "aria-label": name }, ...buttons);
+    const group = choices(name, buttons);
+    this.readers.push(() => group.show(values.indexOf(read())));
     return element(
       "div",
       "field wide",
       {},
       ...(bare ? [] : [element("span", "field-name", { textContent: name })]),
-      group,
+      group.root,
     );
   }
 

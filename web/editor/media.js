@@ -1,6 +1,7 @@
 /** What the media of a canvas look and sound like, in the pieces that are needed: never a whole file. */
 import { t } from "../words.js";
 import { mediaSeconds } from "./document.js";
+import { fileName } from "./place.js";
 
 /** Seconds of sound that are fetched at a time. */
 export const BLOCK = 30;
@@ -23,6 +24,7 @@ const PEAK = 128;
  * @typedef {{bytesOf(value: T): number, close(value: T): void}} Kind
  */
 const FACTS = { bytesOf: () => 256, close() {} };
+const MB = 2 ** 20;
 const PICTURE = { bytesOf: bytesOfImage, close: (image) => image.close() };
 const SHEET = { bytesOf: ({ image }) => bytesOfImage(image), close: ({ image }) => image.close() };
 /** The samples, and their copy for playing. */
@@ -123,6 +125,14 @@ export class MediaLibrary extends EventTarget {
    */
   facts(file) {
     return this.#asset(`facts ${file}`, async () => (await this.#get("/skycanvas/media", { file })).json(), FACTS);
+  }
+
+  /**
+   * Names of pictures, clips and sounds in ComfyUI's input folder and its folders. cut: there are more.
+   * @returns {Promise<{files: string[], cut: boolean}>}
+   */
+  async files() {
+    return (await this.#get("/skycanvas/files")).json();
   }
 
   /** The file that a media is read from, its own or that of the loader wired to its input; null where there is none. */
@@ -240,16 +250,25 @@ export class MediaLibrary extends EventTarget {
   /**
    * Puts a file into ComfyUI's input folder.
    * @param {Blob} blob
-   * @param {string} [name]
+   * @param {{name?: string, folder?: string, progress?: (share: number) => void, signal?: AbortSignal}} [options]
+   *   folder: inside of it; progress: 0 to 1; signal: its reason is thrown if it ends the upload
    * @returns {Promise<string>} its name there, which differs where one of that name and other content is there already
    */
-  async upload(blob, name = blob.name) {
+  async upload(blob, { name = blob.name, folder = "", progress = () => {}, signal } = {}) {
+    const limits = this.#asset("limits", async () => (await this.#get("/skycanvas/limits")).json(), FACTS);
+    const { upload: most } = await limits;
+    // ComfyUI ends the connection in the middle of what is too large: the page would not hear why
+    if (most !== null && blob.size > most) {
+      const size = Math.ceil(blob.size / MB);
+      throw new Error(t("media.too_large", { size, most: Math.floor(most / MB), enough: size + 1 }));
+    }
     const body = new FormData();
-    body.append("image", blob, name);
-    body.append("subfolder", "skycanvas");
+    body.append("image", blob, fileName(name));
+    body.append("subfolder", folder);
     body.append("type", "input");
-    const response = await this.server.fetch("/upload/image", { method: "POST", body });
-    if (!response.ok) throw new Error(await errorOf(response));
+    const response = await reached(this.server.post("/upload/image", body, { progress, signal }));
+    if (response.status === 413) throw new Error(t("media.too_large_here"));
+    if (!response.ok) throw new Error(await errorOf(response, "media.refused"));
     const saved = await response.json();
     const file = saved.subfolder ? `${saved.subfolder}/${saved.name}` : saved.name;
     this.forget(file);
@@ -277,6 +296,27 @@ export class MediaLibrary extends EventTarget {
   retry() {
     this.#drop(({ state }) => state === "failed");
     this.#change();
+  }
+
+  /**
+   * Looks whether the files are what they were, and forgets those that are not.
+   * @returns {Promise<boolean>} whether there are any
+   */
+  async review() {
+    const known = [...this.assets.values()].filter(({ key, state }) => key.startsWith("facts ") && state === "ready");
+    const changed = await Promise.all(known.map(({ key, value }) => this.#hasChanged(key.slice(6), value)));
+    return changed.includes(true);
+  }
+
+  async #hasChanged(file, { bytes, modified }) {
+    try {
+      const now = await (await this.#get("/skycanvas/media", { file })).json();
+      if (now.bytes === bytes && now.modified === modified) return false;
+    } catch {
+      // it is gone, and whoever asks for it next is told so
+    }
+    this.forget(file);
+    return true;
   }
 
   /** Gives back all memory. Nobody is told: who is on a page draws again by itself, and others must not ask anew. */
@@ -369,11 +409,12 @@ export class MediaLibrary extends EventTarget {
   }
 
   /** @param {string} path @param {Record<string, string | number>} query */
-  async #get(path, query) {
+  async #get(path, query = {}) {
     if (this.requests === MOST_REQUESTS) await new Promise((resolve) => this.waiting.push(resolve));
     else this.requests += 1;
     try {
-      const response = await this.server.fetch(`${path}?${new URLSearchParams(/** @type {any} */ (query))}`);
+      const question = new URLSearchParams(/** @type {any} */ (query));
+      const response = await reached(this.server.fetch(`${path}?${question}`));
       if (!response.ok) throw new Error(await errorOf(response));
       return response;
     } finally {
@@ -385,10 +426,24 @@ export class MediaLibrary extends EventTarget {
 }
 
 /**
+ * An answer of the server; an error that says so where none came.
+ * @param {Promise<Response>} answer
+ * @returns {Promise<Response>}
+ */
+export async function reached(answer) {
+  try {
+    return await answer;
+  } catch (error) {
+    throw error instanceof TypeError ? new Error(t("media.no_connection")) : error;
+  }
+}
+
+/**
  * Why a request failed, in the server's own words where it has some.
  * @param {Response} response
+ * @param {string} [otherwise] key of the words where it has none
  */
-export async function errorOf(response) {
+export async function errorOf(response, otherwise = "media.status") {
   const text = await response.text();
   try {
     const { error } = JSON.parse(text);
@@ -396,7 +451,7 @@ export async function errorOf(response) {
   } catch {
     // a proxy's or ComfyUI's own page says nothing that an artist could use
   }
-  return t("media.status", { status: response.status });
+  return t(otherwise, { status: response.status });
 }
 
 /**

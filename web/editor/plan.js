@@ -1,7 +1,7 @@
 /** What will be made again, as the server's mask compiler says: asked for as one edits, never worked out here. */
 import { t } from "../words.js";
 import { canonical } from "./document.js";
-import { errorOf } from "./media.js";
+import { errorOf, reached } from "./media.js";
 
 /** Milliseconds without an edit before the server is asked. */
 export const PAUSE = 200;
@@ -80,12 +80,14 @@ export class PlanView extends EventTarget {
     let plan = null;
     let error = null;
     try {
-      const response = await this.server.fetch("/skycanvas/plan", {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ document: canonical(document) }),
-        signal: request.signal,
-      });
+      const response = await reached(
+        this.server.fetch("/skycanvas/plan", {
+          method: "POST",
+          headers: { "Content-Type": "application/json" },
+          body: JSON.stringify({ document: canonical(document) }),
+          signal: request.signal,
+        }),
+      );
       if (!response.ok) throw new Error(await errorOf(response));
       plan = decode(await response.json(), document);
     } catch (reason) {

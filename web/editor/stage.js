@@ -397,7 +397,8 @@ export class Stage {
     this.stop = follow(event, {
       move: (now) => {
         this.pointer = this.#viewPoint(now);
-        for (const step of now.getCoalescedEvents?.() ?? [now]) brush.move(at(step));
+        const steps = now.getCoalescedEvents?.() ?? []; // none of an event that a program makes
+        for (const step of steps.length ? steps : [now]) brush.move(at(step));
       },
       end: () => {
         this.stop = null;

@@ -128,6 +128,16 @@ export class Timeline {
     return Math.floor(this.#place(this.scroll.getBoundingClientRect())(clientX));
   }
 
+  /**
+   * How to find the item that an element shows, also when that is made anew; null where it shows none.
+   * @param {Element} element
+   * @returns {(() => ?Element) | null}
+   */
+  finder(element) {
+    const { id } = element.dataset;
+    return this.itemBox.contains(element) && id ? () => this.views.get(id)?.root ?? null : null;
+  }
+
   /** Ends the gesture under way without an edit. @returns {boolean} whether there was one */
   cancel() {
     const { stop } = this;
@@ -227,7 +237,8 @@ export class Timeline {
     this.band = element("div", "timeline-band", { hidden: true });
     this.over = element("div", "timeline-over", {}, this.line, this.band, this.playhead);
     this.content = element("div", "timeline-content", {}, this.head, this.laneBox, this.itemBox, this.over);
-    this.scroll = element("div", "timeline-scroll", { tabIndex: -1 }, this.content);
+    const scroll = { tabIndex: -1, role: "group", "aria-label": t("timeline.name") };
+    this.scroll = element("div", "timeline-scroll", scroll, this.content);
     this.tip = element("div", "timeline-tip", { hidden: true });
     this.voice = element("div", "unseen", { "aria-live": "polite" });
     const key = (event) => this.#key(event);
