@@ -1,13 +1,15 @@
 """Thumbnails of the workflows, drawn from what they make: `python3 run.py python -m benchmarks.thumbnails [name ...]`.
 
 Runs every workflow, or those named, on the real server and writes workflows/<name>.jpg, which ComfyUI shows in its
-template browser.
+template browser. Of those for LTX-2, whose weights are not here, it shows the canvas as 'Preview Canvas' draws it.
 """
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -21,6 +23,10 @@ from launcher.server import Server
 from launcher.workflow import to_prompt
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests"))
+from ltx_tools import add_tiny_ltx  # noqa: E402
+from server_tools import LTX_WORKFLOWS  # noqa: E402
+
 WIDTH, COLUMNS, ROWS, GAP = 480, 4, 2, 4  # pixels, frames, pixels
 
 
@@ -52,6 +58,19 @@ def grid(frames: list[np.ndarray]) -> Image.Image:
     return picture
 
 
+def preview_alone(prompt: dict[str, Any]) -> dict[str, Any]:
+    """The prompt up to 'Preview Canvas', whose picture is saved."""
+    (preview,) = [key for key, node in prompt.items() if node["class_type"] == "SkyCanvasPreview"]
+    needed, found = {}, [preview]
+    while found:
+        key = found.pop()
+        needed[key] = prompt[key]
+        found += [value[0] for value in prompt[key]["inputs"].values() if isinstance(value, list)]
+    needed[preview]["inputs"]["thumbnails"] = COLUMNS * ROWS
+    save = {"images": [preview, 0], "filename_prefix": "sheet"}
+    return {**needed, "sheet": {"class_type": "SaveImage", "inputs": save}}
+
+
 def main() -> None:
     known = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,23 +79,30 @@ def main() -> None:
     if unknown := set(names) - set(known):
         parser.error(f"no workflow is called {', '.join(sorted(unknown))}: use {', '.join(known)}")
     setup = prepare(Cache(cache_root()), ROOT)
-    with (
-        tempfile.TemporaryDirectory(prefix="skycanvas-") as base,
-        Server(
+    with tempfile.TemporaryDirectory(prefix="skycanvas-") as base:
+        if set(names) & set(LTX_WORKFLOWS):
+            add_tiny_ltx(Path(base), setup.comfyui)
+        with Server(
             python=setup.python,
             comfyui=setup.comfyui,
             pack=ROOT,
             base_directory=Path(base),
             output_directory=Path(base) / "output",
             port=0,
-        ) as server,
-    ):
-        object_info = server.get("/object_info")
-        for path in (ROOT / "workflows" / f"{name}.json" for name in names):
-            workflow = json.loads(path.read_text(encoding="utf-8"))
-            (saved, *_) = server.run(to_prompt(workflow, object_info), workflow=workflow)
-            thumbnail(saved).save(path.with_suffix(".jpg"), quality=88)
-            print(path.with_suffix(".jpg").relative_to(ROOT), flush=True)
+        ) as server:
+            object_info = server.get("/object_info")
+            for path in (ROOT / "workflows" / f"{name}.json" for name in names):
+                workflow = json.loads(path.read_text(encoding="utf-8"))
+                prompt, picture = to_prompt(workflow, object_info), path.with_suffix(".jpg")
+                if path.stem in LTX_WORKFLOWS:
+                    (saved,) = server.run(preview_alone(prompt))
+                    sheet = Image.open(saved)
+                    size = WIDTH, round(WIDTH * sheet.height / sheet.width)
+                    sheet.resize(size, Image.Resampling.LANCZOS).save(picture, quality=88)
+                else:
+                    (saved, *_) = server.run(prompt, workflow=workflow)
+                    thumbnail(saved).save(picture, quality=88)
+                print(picture.relative_to(ROOT), flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,10 @@ def server(tmp_path_factory, request):
     comfyui = Path(os.environ.get("COMFYUI_PATH", ""))
     if not (comfyui / "main.py").is_file():
         raise pytest.UsageError("these tests need COMFYUI_PATH to name a ComfyUI: `python3 run.py test` sets it")
+    from ltx_tools import add_tiny_ltx  # which needs PyTorch: not all tests do
+
     folder = tmp_path_factory.mktemp("server")
+    add_tiny_ltx(folder / "base", comfyui)
     patch = pytest.MonkeyPatch()
     patch.setenv("OMP_NUM_THREADS", "1")  # Mini is small: a second thread would only wait for the first
     request.addfinalizer(patch.undo)

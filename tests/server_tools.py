@@ -18,6 +18,11 @@ def workflow_names() -> list[str]:
     return sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 
 
+# They need weights of about 40 GB: tests/server/test_ltx_workflows.py runs them on tiny ones.
+LTX_WORKFLOWS = [name for name in workflow_names() if name.startswith("ltx_")]
+MINI_WORKFLOWS = [name for name in workflow_names() if name not in LTX_WORKFLOWS]
+
+
 def read_workflow(name: str) -> dict[str, Any]:
     return json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
 

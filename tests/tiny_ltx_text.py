@@ -65,6 +65,8 @@ def load_clip(path: str) -> comfy.sd.CLIP:
 
 
 class LTXAVTextEncoderLoader(nodes_lt_audio.LTXAVTextEncoderLoader):
+    RELATIVE_PYTHON_MODULE = "comfy_extras.nodes_lt_audio"  # what /object_info tells of core's
+
     @classmethod
     def execute(cls, text_encoder, ckpt_name, device="default") -> io.NodeOutput:
         return io.NodeOutput(load_clip(folder_paths.get_full_path_or_raise("text_encoders", text_encoder)))

@@ -2,7 +2,7 @@
 
 import pytest
 from browser_tools import SHOW, ComfyPage
-from server_tools import ROOT, read_workflow, workflow_names
+from server_tools import LTX_WORKFLOWS, MINI_WORKFLOWS, ROOT, read_workflow, workflow_names
 
 from launcher.workflow import to_prompt
 
@@ -18,7 +18,7 @@ def test_page_loads_without_a_complaint(comfy):
 
 
 @classic_and_vue
-@pytest.mark.parametrize("name", workflow_names())
+@pytest.mark.parametrize("name", MINI_WORKFLOWS)
 def test_workflow_opens_and_runs(comfy, object_info, name):
     prompt = check_opening(comfy, object_info, name)
     entry = comfy.run()
@@ -30,6 +30,12 @@ def test_workflow_opens_and_runs(comfy, object_info, name):
     assert kind == {"png": "IMG", "flac": "AUDIO", "mp4": "VIDEO"}[file.rpartition(".")[2]]
     if kind != "IMG":
         assert comfy.loudest(file) > 0
+
+
+@classic_and_vue
+@pytest.mark.parametrize("name", LTX_WORKFLOWS)
+def test_workflow_for_ltx_opens(comfy, object_info, name):
+    check_opening(comfy, object_info, name)  # at its own size, tiny weights would take long to run it
 
 
 @scriptless

@@ -1,15 +1,14 @@
-"""The shipped workflows: how they lie on the screen, what they are made of, and each from end to end on Mini."""
+"""The shipped workflows: how they lie on the screen, what they are made of, and each of Mini's from end to end."""
 
 import itertools
-import math
 from collections import Counter
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from film_tools import envelope, frames_of, psnr, sound_of
 from PIL import Image
-from server_tools import ROOT, read_workflow, workflow_names
+from server_tools import MINI_WORKFLOWS, ROOT, read_workflow, workflow_names
 
 from canvas.document import Document
 
@@ -25,7 +24,7 @@ REFINED = {
     "refine_inpainted": (33, 128, 32),
     "keyframes_and_refiner": (33, 128, 32),
 }
-PAINTED = {"any_place_patches", "paint_on_canvas"}  # in the editor
+PAINTED = {"any_place_patches", "paint_on_canvas", "ltx_any_place_patches"}  # in the editor
 CANVASES = [name for name in TASKS if name not in (NO_CANVAS | REFINED.keys() | PAINTED)]
 FRAMES = {"seamless_loop": 25, "long_extension": 201}  # where the result is longer than a latent
 SAMPLERS = ("KSampler", "SkyCanvasSampler", "BasicScheduler", "SkyCanvasExtend")
@@ -78,34 +77,7 @@ GIVEN_SOUNDS = {
     "refine_inpainted": "green_square_large.mkv",
 }
 # Elsewhere it may be that the object reaches no wall, and makes no sound.
-BOUNCES = {*GIVEN_SOUNDS, "keep_picture_remake_sound", *(name for name in workflow_names() if name not in TASKS)}
-
-
-def frames_of(path: Path) -> np.ndarray:
-    """[F, H, W, 3] uint8"""
-    with av.open(str(path)) as file:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
-
-
-def sound_of(path: Path) -> tuple[np.ndarray, int]:
-    """[channels, samples] in -1..1, and the sample rate"""
-    with av.open(str(path)) as file:
-        parts = [frame.to_ndarray() for frame in file.decode(audio=0)]
-        sound = np.concatenate(parts, axis=-1).astype(np.float64)
-        scale = 32768.0 if parts[0].dtype == np.int16 else 2.0**31 if parts[0].dtype == np.int32 else 1.0
-        return sound / scale, file.streams.audio[0].rate
-
-
-def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    """dB"""
-    error = np.square(one.astype(float) - other).mean()
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
-
-
-def envelope(sound: np.ndarray) -> np.ndarray:
-    """Loudness of the first channel in steps of 1024 samples."""
-    whole = sound[0, : sound.shape[-1] // 1024 * 1024]
-    return np.sqrt(np.square(whole.reshape(-1, 1024)).mean(axis=1))
+BOUNCES = {*GIVEN_SOUNDS, "keep_picture_remake_sound", *(name for name in MINI_WORKFLOWS if name not in TASKS)}
 
 
 # --- on the screen
@@ -226,7 +198,7 @@ def test_reference_clips_are_as_long_as_the_canvas(prompt_of):
 # --- from end to end
 
 
-@pytest.mark.parametrize("name", workflow_names())
+@pytest.mark.parametrize("name", MINI_WORKFLOWS)
 def test_workflow_runs_as_shipped(server, run, prompt_of, name):
     prompt = prompt_of(name)
     result = run(prompt)
