@@ -36,6 +36,7 @@ from ..canvas.pixels import Pixels
 from ..canvas.sound import mix
 from .carrier import FINISH, USUAL_WAY, Carrier, Finish, Way, with_values
 from .encoding import Encoder, alone
+from .ltx2_speed import rate_of
 
 VIDEO_CHANNELS, AUDIO_CHANNELS, AUDIO_BINS = 128, 8, 16
 LEAST = 2  # cells of a side of what is encoded: no stock node makes pictures of less than 64 pixels
@@ -156,15 +157,16 @@ class Ltx2Carrier(Carrier):
         return with_values(conditioning, values), latent
 
     def cost(self, plan: Plan, *, text_tokens: int = 0, steps: int = 30, passes: int = 2) -> Cost:
-        """Patches are counted as packed crops. There is no measured rate to tell seconds by."""
+        """Patches are counted as packed crops, opaque. Seconds are those of a small network of the same kind."""
         video, sound, cells = plan.given.numel(), len(plan.audio_given), plan.given[0].numel()
-        patches = sum(run.window.cells * self.video.latent_frames(len(run.patches)) for run in _runs(plan, USUAL_WAY))
+        patches = sum(_touched(run, plan) for run in _runs(plan, USUAL_WAY))
         pictures, voices = self._reference_tokens(plan)
         kept = (plan.concat & plan.given).flatten(1)
         part = bool((kept.any(1) & ~kept.all(1)).any()) or (patches + pictures) % cells > 0
         tokens = video + patches + pictures
         # Core shares a modulation among the tokens of a latent frame, unless any frame is clean in part
         counts = tokens, sound + voices, text_tokens, tokens if part else -(-tokens // cells)
+        dtype = self.model.model.get_dtype_inference()
         sizes = Ltx2Cost(
             video=self.network.inner_dim,
             audio=self.network.audio_inner_dim,
@@ -172,10 +174,13 @@ class Ltx2Carrier(Carrier):
             blocks=len(self.network.transformer_blocks),
             modulations=len(self.network.transformer_blocks[0].scale_shift_table),
             weights=self.model.model_size(),
-            bytes_per_number=self.model.model.get_dtype_inference().itemsize,
+            bytes_per_number=dtype.itemsize,
         )
         operations, memory = sizes.operations(*counts), sizes.bytes(*counts)
-        return Cost(video, sound, patches, pictures + voices, text_tokens, operations, memory, None)
+        seconds = (
+            steps * passes * operations / rate_of(self.network, self.model.load_device, dtype, plan.given.shape, sound)
+        )
+        return Cost(video, sound, patches, pictures + voices, text_tokens, operations, memory, seconds)
 
     def _reference_tokens(self, plan: Plan) -> tuple[int, int]:
         """Of pictures and clips, and of voices."""
@@ -233,6 +238,10 @@ class Window(NamedTuple):
         top, left = max(0, min(self.top, rows - LEAST)), max(0, min(self.left, columns - LEAST))
         return Window(top, left, min(max(self.bottom, top + LEAST), rows), min(max(self.right, left + LEAST), columns))
 
+    def within(self, other: "Window") -> "Window":
+        """What two windows share, which may be nothing."""
+        return Window(*map(max, self[:2], other[:2]), *map(min, self[2:], other[2:]))
+
     def pixels(self, cell: int) -> tuple[slice, slice]:
         """Rows and columns of pixels, with so many per cell and side."""
         return slice(self.top * cell, self.bottom * cell), slice(self.left * cell, self.right * cell)
@@ -260,6 +269,17 @@ def _runs(plan: Plan, way: Way) -> Iterator[Run]:
         end -= (end - start - 1) % plan.video.temporal
         yield Run(plan.patches[start:end], windows[start])
         start = end
+
+
+def _touched(run: Run, plan: Plan) -> int:
+    """Cells of a run that boxes of its placements touch: those that are beside all of them do not become tokens."""
+    placements = {placement.id: placement for placement in plan.document.placements}
+    cells = torch.zeros(plan.video.latent_frames(len(run.patches)), *plan.given.shape[1:], dtype=torch.bool)
+    for i, patch in enumerate(run.patches):
+        for box in (placements[name].box_at(patch.frame) for name in patch.placements):
+            window = _window((box.x, box.y, box.width, box.height), plan.video.spatial)
+            cells[plan.video.latent_of(i)][window.within(run.window).pixels(1)] = True
+    return int(cells.sum())
 
 
 def _window(box: tuple[int, int, int, int], cell: int) -> Window:
@@ -567,6 +587,12 @@ def _of_sizes(carrier: Ltx2Carrier, document: Document) -> Iterator[Note]:
     if document.seconds > seconds:
         yield Note(
             "info", f"The canvas lasts {document.seconds:.1f} s, {carrier.version} is made for {seconds} s at most."
+        )
+    if min(document.height, document.width) < LEAST * carrier.video.spatial:
+        yield Note(
+            "warning",
+            f"The canvas is {document.width}x{document.height} pixels, ComfyUI's nodes make clips for LTX-2 of "
+            f"{LEAST * carrier.video.spatial} at least: the VAE may fail to decode a smaller one.",
         )
     if max(document.height, document.width) > max(sides):
         yield Note(

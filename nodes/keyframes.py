@@ -112,6 +112,11 @@ class SkyCanvasKeyframes(io.ComfyNode):
                 f"the latent {list(latent.shape)} is not one of picture and sound: connect 'Empty SkyCanvas Latent' or "
                 "'Encode Canvas'"
             )
+        if streams[1].ndim != 3:
+            raise ValueError(
+                f"the latent has a sound {list(streams[1].shape)}, which is none of SkyReels-V4: no other model makes "
+                "keyframes. Leave 'Add Keyframes' out"
+            )
         if len(streams) > 2:
             raise ValueError("the latent has keyframes already: name all frames in one 'Add Keyframes'")
         if not 1 <= scale <= LARGEST_SCALE:

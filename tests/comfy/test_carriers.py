@@ -1,5 +1,7 @@
 """The nodes of the pack on whichever model is wired in: what they do with LTX-2, and with what no family carries."""
 
+import re
+
 import comfy.sd
 import comfy.utils
 import folder_paths
@@ -13,13 +15,16 @@ from node_tools import noise, put, run
 from skycanvas.canvas.canvas import Canvas
 from skycanvas.canvas.document import Box
 from skycanvas.canvas.scale import scaled
+from skycanvas.carriers import ltx2_speed
 from skycanvas.carriers.carrier import FINISH, Carrier, Finish, carrier_of, carriers, family_of_file, finish, noise_for
 from skycanvas.nodes.compose import SkyCanvasCompose
 from skycanvas.nodes.encode import SkyCanvasEncode
 from skycanvas.nodes.extend import SkyCanvasExtend
+from skycanvas.nodes.keyframes import SkyCanvasKeyframes
 from skycanvas.nodes.latent import SkyCanvasEmptyLatent, SkyCanvasSplitLatent
 from skycanvas.nodes.output import SkyCanvasDecode
 from skycanvas.nodes.preview import SkyCanvasPreview
+from skycanvas.nodes.refine import SkyCanvasRefine
 from skycanvas.nodes.sampling import SkyCanvasGuider, SkyCanvasNoise, SkyCanvasSampler, SkyCanvasWave
 from tiny_ltx import text_conditioning, write_tiny_ltx
 
@@ -121,7 +126,16 @@ def test_one_graph_runs_on_both(ltx, model, clip, vae, audio_vae):
 def test_preview_counts_the_cells_of_the_model(ltx, canvas):
     report = run(SkyCanvasPreview, canvas=canvas, **sampled(ltx))[1]
     assert "Kept: " in report and "12 of the picture" in report and "1 of patches in context" in report
-    assert "GiB" in report.splitlines()[-1]
+    assert re.search(r"about [\d.]+ GiB, about [\d.]+ s\.$", report)
+
+
+def test_timing_a_model_leaves_seeds_alone(ltx, canvas):
+    ltx2_speed.measured_rate.cache_clear()
+    before = torch.get_rng_state()
+    run(SkyCanvasPreview, canvas=canvas, **sampled(ltx))
+    assert torch.equal(torch.get_rng_state(), before)
+    sizes = tuple((name, getattr(ltx["model"].model.diffusion_model, name)) for name in ltx2_speed.NAMES)
+    assert ltx2_speed.measured_rate(sizes, (2, 2), torch.device("cpu"), torch.bfloat16, (1, 2, 2, 4)) > 0
 
 
 def test_what_the_model_cannot_do_is_said_on_the_node_and_in_the_log(ltx, canvas, caplog):
@@ -217,6 +231,14 @@ def test_the_noise_does_not_know_of_patches(ltx, canvas):
     (random,) = custom.RandomNoise.execute(7).result
     assert not torch.equal(random.generate_noise(latents[1]).unbind()[1], ours[0][1])
     assert same(random.generate_noise(latents[0]), NestedTensor(list(ours[0])))
+
+
+def test_keyframes_and_the_refiner_are_not_for_it(ltx):
+    latent = put(SkyCanvasEmptyLatent, **SIZE, batch_size=1, **sampled(ltx))
+    with pytest.raises(ValueError, match="none of SkyReels-V4: no other model makes keyframes"):
+        run(SkyCanvasKeyframes, samples=latent, **prompts(ltx))
+    with pytest.raises(ValueError, match="model is no Refiner"):
+        run(SkyCanvasRefine, samples=latent, **sampled(ltx), **prompts(ltx), vae=ltx["vae"])
 
 
 def test_the_wave_is_not_for_it(ltx):
@@ -328,6 +350,14 @@ def test_two_stages(ltx, canvas, tmp_path, monkeypatch):
     images, heard, _ = run(SkyCanvasDecode, samples=sample(ltx, positive, negative, latent, denoise=0.5), **codecs(ltx))
     composed, _ = run(SkyCanvasCompose, canvas=large, images=images, audio=heard)
     assert composed.shape == (9, 128, 192, 3) and composed.isfinite().all()
+
+
+def test_a_start_right_from_the_sampler(ltx, canvas):
+    """Without what was appended to it."""
+    first = run(SkyCanvasEncode, canvas=canvas, **ltx)
+    sampled = sample(ltx, *first)
+    starts = [run(SkyCanvasEncode, canvas=canvas, **ltx, start=one)[2] for one in (sampled, finish(sampled))]
+    assert same(*[one["samples"] for one in starts]) and not same(starts[0]["samples"], first[2]["samples"])
 
 
 def test_a_start_of_another_size(ltx, canvas):
