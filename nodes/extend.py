@@ -76,7 +76,7 @@ class SkyCanvasExtend(io.ComfyNode):
             "Memory depends on the length of a part, not on that of the clip.",
             search_aliases=["long video", "video extension", "continue", "loop", "autoregressive"],
             inputs=[
-                io.Model.Input("model", tooltip="Of 'Load SkyCanvas Mini' or 'Load SkyCanvas Model'."),
+                io.Model.Input("model", tooltip="The model that makes picture and sound, patched as you like."),
                 io.Conditioning.Input("positive", tooltip="What should go on."),
                 io.Conditioning.Input("negative", tooltip="What should not; often an empty prompt."),
                 io.Vae.Input("vae", tooltip="The VAE of the pictures."),
@@ -99,7 +99,8 @@ class SkyCanvasExtend(io.ComfyNode):
                     min=9,
                     max=4097,
                     step=4,
-                    tooltip="Frames that are in sight at once, 4n+1. More hold together better, and take more memory.",
+                    tooltip="Frames that are in sight at once, 4n+1 (LTX-2: 8n+1). More hold together better, and "
+                    "take more memory.",
                 ),
                 io.Int.Input(
                     "overlap",
@@ -107,7 +108,8 @@ class SkyCanvasExtend(io.ComfyNode):
                     min=1,
                     max=4093,
                     step=4,
-                    tooltip="Frames that each part sees of what comes before it, 4n+1. They carry the motion on.",
+                    tooltip="Frames that each part sees of what comes before it, 4n+1 (LTX-2: 8n+1). They carry the "
+                    "motion on.",
                 ),
                 io.Boolean.Input(
                     "loop", default=False, tooltip="Leads back to the first frame, so that the clip can run for ever."

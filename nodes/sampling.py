@@ -71,9 +71,7 @@ class SkyCanvasGuider(io.ComfyNode):
             "For 'SamplerCustomAdvanced'. With equal scales and cross_modal 1 it is 'CFG Guider'.",
             search_aliases=["cfg guider", "dual cfg", "modality guidance", "audio guidance"],
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="Of 'Load SkyCanvas Mini' or 'Load SkyCanvas Model', patched as you like."
-                ),
+                io.Model.Input("model", tooltip="The model that makes picture and sound, patched as you like."),
                 io.Conditioning.Input("positive", tooltip="What should be there."),
                 io.Conditioning.Input("negative", tooltip="What should not; often an empty prompt."),
                 *guidance_inputs(),
@@ -179,9 +177,7 @@ class SkyCanvasSampler(io.ComfyNode):
             "agree, a schedule that makes earlier frames first, and a preview that shows the clip and its sound.",
             search_aliases=["ksampler", "sample", "generate", "denoise"],
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="Of 'Load SkyCanvas Mini' or 'Load SkyCanvas Model', patched as you like."
-                ),
+                io.Model.Input("model", tooltip="The model that makes picture and sound, patched as you like."),
                 io.Conditioning.Input("positive", tooltip="What should be there."),
                 io.Conditioning.Input("negative", tooltip="What should not; often an empty prompt."),
                 io.Latent.Input("latent_image", tooltip="What to start from: a joint latent, or a sound alone."),
