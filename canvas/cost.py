@@ -137,8 +137,9 @@ class Ltx2Cost:
 
     def bytes(self, video: int, audio: int, text: int, modulated: int) -> int:
         """Memory for the weights, for the activations of one pass, and for the sampler's latents of 128 channels."""
-        # Per token, in its width: stream, MLP's input, its hidden layer twice, rotary positions
-        numbers = sum(tokens * (11 * dim + self.crossing) for tokens, dim in ((video, self.video), (audio, self.audio)))
+        # Per token, in its width: stream, MLP's input, its hidden layer twice; rotations of 2 x 2 for each two numbers
+        widths = (video, self.video), (audio, self.audio)
+        numbers = sum(tokens * (10 * dim + 2 * (dim + self.crossing)) for tokens, dim in widths)
         numbers += text * (self.video + self.audio)
         latents = 4 * LATENT_COPIES * 128 * (video + audio)
         return self.weights + self.bytes_per_number * numbers + self.modulation(modulated) + latents

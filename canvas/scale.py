@@ -14,8 +14,9 @@ from .layers import OPAQUE
 def scaled(canvas: Canvas, factor: float) -> Canvas:
     """A canvas of `factor` times the width and height, with all that lies on it in the same places.
 
-    Edges are rounded to whole pixels. Pictures and clips stay as they are, and are resized when they are drawn; masks
-    of regions are resized here, for they have the size of their box. CanvasError if the factor makes no whole pixels.
+    Edges are rounded to whole pixels; what then lies beside the frame is left out. Pictures and clips stay as they are,
+    and are resized when they are drawn; masks of regions are resized here, for they have the size of their box.
+    CanvasError if the factor makes no whole pixels.
     """
     document = canvas.document
     if not 0 < factor < math.inf:
@@ -26,20 +27,23 @@ def scaled(canvas: Canvas, factor: float) -> Canvas:
         if abs(pixels - round(pixels)) > 1e-6 or pixels < 1:
             raise CanvasError(f"scale {factor:g} makes the {name} {getattr(document, name)} to {pixels:g}: use another")
         size[name] = round(pixels)
-    masks = {
-        region.media: _mask(canvas, region, factor) for region in document.regions if isinstance(region, MaskRegion)
-    }
-    names = {name: content_id(*mask) for name, mask in masks.items()}
     media, facts = dict(canvas.media), dict(document.media)
-    for name, (tensor, known) in masks.items():
-        media[names[name]], facts[names[name]] = tensor, known
-    regions = tuple(
-        _moved(region, factor, media=names[region.media]) if isinstance(region, MaskRegion) else _moved(region, factor)
-        for region in document.regions
+
+    def moved(item):
+        if not isinstance(item, MaskRegion):
+            return _moved(item, factor)
+        mask, known = _mask(canvas, item, factor)
+        name = content_id(mask, known)
+        media[name], facts[name] = mask, known
+        return _moved(item, factor, media=name)
+
+    placements, regions = (
+        tuple(item for item in map(moved, items) if not isinstance(item, Moving) or item.touches(**size))
+        for items in (document.placements, document.regions)
     )
-    placements = tuple(_moved(placement, factor) for placement in document.placements)
     used = {p.media for p in placements} | {p.alpha for p in placements} | {r.media for r in document.references}
-    used |= {sound.media for sound in document.sounds} | set(names.values())
+    used |= {sound.media for sound in document.sounds}
+    used |= {region.media for region in regions if isinstance(region, MaskRegion)}
     facts = {name: known for name, known in facts.items() if name in used}
     return Canvas(document.replace(**size, media=facts, placements=placements, regions=regions), media)
 

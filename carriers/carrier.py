@@ -183,7 +183,7 @@ def started(latent: dict, start: dict) -> dict:
     """
     streams, mask = list(latent["samples"].unbind()), latent.get("noise_mask")
     masks = list(mask.unbind()) if mask is not None else [torch.ones_like(stream[:, :1]) for stream in streams]
-    first = start["samples"]
+    first = finish(start)["samples"]
     begun = list(first.unbind()) if first.is_nested else [first]
     frames = latent[FINISH].given[0].shape[2] if FINISH in latent else streams[0].shape[2]
     for i, stream in enumerate(begun[: len(streams)]):
@@ -231,16 +231,18 @@ def _finished(stream: Tensor, given: Tensor, kept: Tensor) -> Tensor:
 
 def noise_for(latent: dict, seed: int) -> Tensor | NestedTensor:
     """The noise of a LATENT, which depends on the seed and the clip's size alone, not on what was appended to it."""
-    samples = latent["samples"]
+    samples, batch_index = latent["samples"], latent.get("batch_index")
     work: Finish | None = latent.get(FINISH)
-    if work is None:
-        return comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    video, *others = samples.unbind()
+    video, *others = samples.unbind() if samples.is_nested else [samples]
+    if work is None or video.ndim != 5:  # a sound that was parted from its picture has nothing appended
+        return comfy.sample.prepare_noise(samples, seed, batch_index)
     frames = work.given[0].shape[2]
     clip = NestedTensor([video[:, :, :frames], *others])
-    first, *rest = comfy.sample.prepare_noise(clip, seed, latent.get("batch_index")).unbind()
-    appended = torch.zeros_like(video[:, :, frames:])  # clean, or dropped: noise would do nothing there
-    return NestedTensor([torch.cat([first, appended], dim=2), *rest])
+    first, *rest = comfy.sample.prepare_noise(clip, seed, batch_index).unbind()
+    # what was appended is clean, or dropped: noise would do nothing there
+    appended = torch.zeros_like(video[:, :, frames:], device=first.device)
+    first = torch.cat([first, appended], dim=2)
+    return NestedTensor([first, *rest]) if samples.is_nested else first
 
 
 def with_values(conditioning: Sequence[list], values: dict[str, Any]) -> list[list]:

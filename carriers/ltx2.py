@@ -144,16 +144,17 @@ class Ltx2Carrier(Carrier):
         if context:
             appended = _appended(context, *kept.shape[1:])
             video, masks[0] = torch.cat([video, appended.latents], 2), torch.cat([masks[0], appended.mask], 2)
-            values |= {"keyframe_idxs": appended.spans, "guide_attention_entries": [appended.entry]}
+            spans = appended.spans.to(comfy.model_management.intermediate_device())  # where stock guides put theirs
+            values |= {"keyframe_idxs": spans, "guide_attention_entries": [appended.entry]}
         if encoder.voices:
             values["ref_audio"] = {"tokens": encoder.voice()}
 
         def batch(tensors: Sequence[Tensor]) -> NestedTensor:
             return NestedTensor([_ready(x).repeat(batch_size, *[1] * (x.ndim - 1)) for x in tensors])
 
-        latent: dict[str, Any] = {"samples": batch([video, sound]), "frame_rate": plan.document.fps}
+        latent = {"samples": batch([video, sound]), "frame_rate": plan.document.fps, FINISH: finish}
         if not all(mask.all() for mask in masks) or context:
-            latent |= {"noise_mask": batch(masks), FINISH: finish}
+            latent["noise_mask"] = batch(masks)
         return with_values(conditioning, values), latent
 
     def cost(self, plan: Plan, *, text_tokens: int = 0, steps: int = 30, passes: int = 2) -> Cost:
@@ -201,14 +202,14 @@ def _check_unguided(conditioning: Sequence[list], plan: Plan) -> None:
     entries = [values for one in conditioning for _, values in one]
     if any(values.get("keyframe_idxs") is not None for values in entries):
         raise ValueError(
-            "the conditioning has guides of 'LTXVAddGuide' or the like, whose frames lie in another latent: put these "
-            "nodes behind 'Encode Canvas', or place their pictures on the canvas"
+            "the conditioning has guides, of 'LTXVAddGuide' or of another 'Encode Canvas', whose frames lie in another "
+            "latent: connect the prompts themselves, and put 'LTXVAddGuide' and the like behind 'Encode Canvas'"
         )
     heard = any(plan.document.media[reference.media].kind == "sound" for reference in plan.document.references)
     if heard and any(values.get("ref_audio") is not None for values in entries):
         raise ValueError(
-            "the conditioning has a voice of 'LTXV Reference Audio', and so has the canvas, but the model hears one: "
-            "take one of them away"
+            "the conditioning has a voice, of 'LTXV Reference Audio' or of another 'Encode Canvas', and so has the "
+            "canvas, but the model hears one: take one of them away, or connect the prompts themselves"
         )
 
 
@@ -518,6 +519,14 @@ class _CanvasEncoder:
 
 
 def _limits(carrier: Ltx2Carrier, plan: Plan, way: Way) -> Iterator[Note]:
+    in_context = bool(plan.patches) and way.patch_method != "latent_replacement"
+    in_context |= any(plan.document.media[reference.media].kind != "sound" for reference in plan.document.references)
+    if in_context and "context_handler" in carrier.model.model_options:
+        yield Note(
+            "warning",
+            f"Context windows put patches and references of {carrier.version} to other frames and places than those of "
+            "the canvas. Take the node off the model, and make long clips with 'Extend Clip'.",
+        )
     yield from _of_patches(carrier.version, plan, way)
     yield from _of_references(carrier.version, plan.document)
     yield from _of_sizes(carrier, plan.document)

@@ -18,7 +18,7 @@ from ..canvas.canvas import Canvas
 from ..canvas.compile import compile_canvas
 from ..canvas.compose import compose_audio, compose_video
 from ..canvas.sound import resample
-from ..carriers.carrier import carrier_of
+from ..carriers.carrier import USUAL_WAY, carrier_of
 from .latent import nearest
 from .output import decode, sample_rate_of
 from .prompt import show
@@ -197,7 +197,8 @@ class SkyCanvasExtend(io.ComfyNode):
             sound = joined([tail[1], waveform[-1]])
         result = {"waveform": joined(waveform)[None], "sample_rate": rate}
         report = f"{length} frames: {len(images)} given, {length - len(images)} made in {len(parts)} parts"
-        return io.NodeOutput(torch.cat(clip), result, ui=show(cls, [report]))
+        limits = map(str, carrier.limits(plan, USUAL_WAY))
+        return io.NodeOutput(torch.cat(clip), result, ui=show(cls, [report, *limits]))
 
 
 def check_lengths(given: int, length: int, window: int, overlap: int, loop: bool, temporal: int = 4) -> None:

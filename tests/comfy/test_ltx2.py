@@ -5,30 +5,36 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import comfy.ldm.modules.attention as attention
+import comfy.model_management
+import comfy.ops
 import comfy.sample
 import comfy.samplers
 import comfy.sd
 import comfy.utils
 import pytest
 import torch
+from comfy.ldm.lightricks.av_model import LTXAVModel
 from comfy.nested_tensor import NestedTensor
+from comfy_extras import nodes_context_windows, nodes_lt, nodes_lt_audio
 from comfy_extras import nodes_custom_sampler as custom
-from comfy_extras import nodes_lt, nodes_lt_audio
 from comfy_tools import same
+from memory_tools import PeakMemory
 from node_helpers import conditioning_set_values
-from node_tools import noise, run
+from node_tools import noise, put, run
 from safetensors import safe_open
 from skycanvas.canvas.canvas import Canvas
 from skycanvas.canvas.compile import compile_canvas
 from skycanvas.canvas.compose import compose_audio, compose_video
-from skycanvas.canvas.cost import Ltx2Cost
+from skycanvas.canvas.cost import LATENT_COPIES, Ltx2Cost
 from skycanvas.canvas.document import Box, CanvasError
 from skycanvas.canvas.pixels import Pixels
 from skycanvas.canvas.sound import sample_count
 from skycanvas.carriers.carrier import FINISH, Way, carrier_of, finish, noise_for
 from skycanvas.carriers.ltx2 import Ltx2Carrier
 from skycanvas.nodes.encode import SkyCanvasEncode
-from tiny_ltx import VERSIONS, TinyLtx, text_conditioning, write_tiny_ltx
+from skycanvas.nodes.sampling import SkyCanvasSampler
+from tiny_ltx import VERSIONS, TinyLtx, text_conditioning, transformer_config, write_tiny_ltx
 from torch import Tensor
 
 import nodes
@@ -77,13 +83,15 @@ class Ltx:
         assert all(negative[0][1][key] is value for key, value in positive[0][1].items())
         return positive[0][1], latent
 
-    def sample(self, positive, negative, latent, *, sampler="euler", steps=2, cfg=3.0, seed=4) -> dict:
+    def sample(self, positive, negative, latent, *, sampler="euler", steps=2, cfg=3.0, seed=4, model=None) -> dict:
         samples, noises = latent["samples"], noise_for(latent, seed)
         self.calls.clear()
         mask = latent.get("noise_mask")
         args = (steps, cfg, sampler, "simple", positive, negative, samples)
         return latent | {
-            "samples": comfy.sample.sample(self.model, noises, *args, noise_mask=mask, seed=seed, disable_pbar=True)
+            "samples": comfy.sample.sample(
+                model or self.model, noises, *args, noise_mask=mask, seed=seed, disable_pbar=True
+            )
         }
 
     def result(self, canvas: Canvas, **inputs) -> list[Tensor]:
@@ -186,7 +194,7 @@ def test_shapes_are_those_of_stock_empty_latents(ltx, frames, fps, sound):
 def test_an_empty_canvas_sets_the_frame_rate_alone(ltx):
     """Which core would take to be 25."""
     values, latent = ltx.added(Canvas.new(WIDTH, HEIGHT, FRAMES, 24.0), batch_size=2)
-    assert values == {"frame_rate": 24.0} and latent.keys() == {"samples", "frame_rate"}
+    assert values == {"frame_rate": 24.0} and latent.keys() == {"samples", "frame_rate", FINISH}
     assert [x.shape for x in latent["samples"].unbind()] == [(2, 128, T, H, W), (2, 8, 18, 16)]
     assert not any(x.any() for x in latent["samples"].unbind())
 
@@ -521,7 +529,7 @@ def test_voices_are_one_reference_of_core(ltx, canvas):
     speaking = canvas.reference(low, kind="sound", sample_rate=44100).reference(high, kind="sound", sample_rate=44100)
     values, latent = ltx.added(speaking)
     tokens = values["ref_audio"]["tokens"]
-    assert tokens.shape == (1, 3 + 6, 128) and latent.keys() == {"samples", "frame_rate"}
+    assert tokens.shape == (1, 3 + 6, 128) and latent.keys() == {"samples", "frame_rate", FINISH}
     padded = torch.cat([low, torch.zeros(1, 8192 - 5000)], dim=1)
     first = ltx.audio_vae.encode(padded.T[None])[:, :, :3]
     assert torch.equal(tokens[:, :3], first.movedim(2, 1).flatten(2))
@@ -546,6 +554,18 @@ def test_stock_samplers_pass_on_what_is_to_be_finished(ltx, crowded):
     ours, theirs = finish(sampled), finish(other)
     assert same(ours["samples"], theirs["samples"]) and ours.keys() == {"samples", "frame_rate"}
     assert torch.equal(ours["samples"].unbind()[0][:, :, 0], encoded[2]["samples"].unbind()[0][:, :, 0])
+
+
+def test_latents_that_stay_on_the_gpu(ltx, crowded, monkeypatch):
+    """As with ComfyUI's --gpu-only, here on a device without data: all lies there but noise, which core draws on the
+    CPU.
+    """
+    device = torch.device("meta")
+    monkeypatch.setattr(comfy.model_management, "intermediate_device", lambda: device)
+    values, latent = ltx.added(crowded)
+    tensors = [values["keyframe_idxs"], *latent["samples"].unbind(), *latent["noise_mask"].unbind()]
+    assert {tensor.device for tensor in tensors} == {device}
+    assert [x.device.type for x in noise_for(latent, 4).unbind()] == ["cpu", "cpu"]
 
 
 def test_every_entry_of_a_prompt_sees_the_canvas(ltx, crowded):
@@ -574,6 +594,19 @@ def test_stock_nodes_agree_with_finish(ltx, crowded):
     ours = finish(sampled)["samples"].unbind()
     assert torch.equal(video["samples"], ours[0]) and torch.equal(audio["samples"], ours[1])
     assert all(one[0][1]["keyframe_idxs"] is None for one in conditioning)
+
+
+def test_the_picture_alone_can_be_sampled(ltx, crowded):
+    """Behind 'Separate AV Latent', with its first noise as in the joint latent."""
+    positive, negative, latent = ltx.encode(crowded)
+    video, audio = nodes_lt.LTXVSeparateAVLatent.execute(latent).result
+    joint, seen, heard = (noise_for(one, 4) for one in (latent, video, audio))
+    assert torch.equal(seen, joint.unbind()[0]) and heard.shape == audio["samples"].shape
+    sampled = put(
+        SkyCanvasSampler, model=ltx.model, positive=positive, negative=negative, latent_image=video, seed=4, steps=2
+    )
+    done, given = finish(sampled)["samples"], latent[FINISH].given[0]
+    assert done.shape == given.shape and done.isfinite().all() and torch.equal(done[:, :, 0], given[:, :, 0])
 
 
 def test_stock_guides_can_follow(ltx, crowded):
@@ -608,8 +641,10 @@ def test_vaes_that_do_not_fit(ltx, canvas, vae, audio_vae):
 
 def test_guides_before_the_canvas_are_refused(ltx, canvas):
     guided = [conditioning_set_values(one, {"keyframe_idxs": torch.zeros(1, 3, 24, 2)}) for one in ltx.prompts]
-    with pytest.raises(ValueError, match="has guides of 'LTXVAddGuide'.*behind 'Encode Canvas'"):
-        ltx.encode(canvas, negative=guided[1])
+    encoded = ltx.encode(canvas.place_image(noise(1, 96, 64, 3), frame=13, box=PATCH))
+    for negative in (guided[1], encoded[1]):
+        with pytest.raises(ValueError, match="of 'LTXVAddGuide' or of another 'Encode Canvas'.*the prompts themselves"):
+            ltx.encode(canvas, negative=negative)
     cropped = [conditioning_set_values(one, {"keyframe_idxs": None}) for one in ltx.prompts]
     ltx.encode(canvas, positive=cropped[0], negative=cropped[1])
 
@@ -617,7 +652,7 @@ def test_guides_before_the_canvas_are_refused(ltx, canvas):
 def test_a_second_voice_is_refused(ltx, canvas):
     heard = [conditioning_set_values(one, {"ref_audio": {"tokens": torch.zeros(1, 3, 128)}}) for one in ltx.prompts]
     speaking = canvas.reference(0.1 * noise(1, 5000), kind="sound", sample_rate=44100)
-    with pytest.raises(ValueError, match="'LTXV Reference Audio', and so has the canvas.*take one"):
+    with pytest.raises(ValueError, match="'LTXV Reference Audio' or of another.* so has the canvas.*take one"):
         ltx.encode(speaking, positive=heard[0], negative=heard[1])
     positive, *_ = ltx.encode(canvas, positive=heard[0], negative=heard[1])
     assert positive[0][1]["ref_audio"] is heard[0][0][1]["ref_audio"]
@@ -682,13 +717,28 @@ def test_limits(limits, canvas):
         (referring, {}, "warning: .* @image_1 .* IC-LoRA .* place the picture on the canvas"),
         (speaking, {}, "warning: .* hears one voice: @.* and @", "info: .* ID-LoRA"),
         (Canvas.new(WIDTH, HEIGHT, FRAMES, 12.0), {}, "info: The canvas has 12 fps"),
-        (Canvas.new(32, 32, 601, 25.0), {}, "info: The canvas lasts 24.0 s, .* 20 s"),
-        (Canvas.new(2560, 32, 9, 25.0), {}, "info: The canvas is 2560x32 pixels, .* 2048"),
+        (Canvas.new(64, 64, 601, 25.0), {}, "info: The canvas lasts 24.0 s, .* 20 s"),
+        (Canvas.new(2560, 64, 9, 25.0), {}, "info: The canvas is 2560x64 pixels, .* 2048"),
+        (Canvas.new(64, 32, 9, 25.0), {}, "warning: The canvas is 64x32 pixels, .* 64 at least: the VAE may fail"),
     ):
         found = limits(canvas, **way)
         assert len(found) == len(messages), found
         for note, message in zip(found, messages, strict=True):
             assert re.match(message, note), note
+
+
+def test_context_windows_lose_places(ltx):
+    """Why there is a warning: core numbers the appended frames as if they were a clip of their own."""
+    canvas = Canvas.new(WIDTH, HEIGHT, 73, 25.0)
+    placed = canvas.place_image(noise(1, 96, 64, 3), frame=13, box=PATCH)
+    windows = {"model": ltx.model, "context_length": 5, "context_overlap": 2, "dim": 2}
+    carrier = carrier_of(put(nodes_context_windows.ContextWindowsManualNode, **windows))
+    for one, expected in ((canvas, 0), (placed, 1)):
+        plan = compile_canvas(one, carrier.video, carrier.audio)
+        warnings = [note.text for note in carrier.limits(plan, Way()) if note.level == "warning"]
+        assert len(warnings) == expected and all(re.search("Context windows .* 'Extend Clip'", x) for x in warnings)
+    ltx.sample(*ltx.encode(placed), model=carrier.model)
+    assert not any((call.places[0] == torch.tensor([13, 14])).all(-1).any() for call in ltx.calls)
 
 
 def test_tokens_of_cost_are_those_that_the_network_gets(ltx, crowded):
@@ -701,9 +751,20 @@ def test_tokens_of_cost_are_those_that_the_network_gets(ltx, crowded):
     beside = cost.context_tokens + cost.reference_tokens - voice
     assert call.places.shape[1] == cost.video_tokens + beside and cost.context_tokens == 6 + 6
     assert call.audio_places.shape[1] == L + voice
-    assert cost.seconds is None and cost.bytes > ltx.model.model_size()
+    assert cost.seconds and cost.bytes > ltx.model.model_size()
     plain = carrier.cost(compile_canvas(Canvas.new(WIDTH, HEIGHT, FRAMES, 25.0), carrier.video, carrier.audio))
     assert plain.operations < cost.operations and plain.bytes < cost.bytes
+
+
+def test_what_is_between_two_patches_costs_nothing(ltx, canvas):
+    """On one frame they are one patch, whose box is as large as the canvas."""
+    for box in (Box(x=0, y=0, width=40, height=32), Box(x=160, y=64, width=64, height=64)):
+        canvas = canvas.place_image(noise(1, box.height, box.width, 3, seed=box.x), frame=5, box=box)
+    carrier = carrier_of(ltx.model)
+    plan = compile_canvas(canvas, carrier.video, carrier.audio)
+    ltx.sample(*ltx.encode(canvas))
+    tokens = ltx.calls[0].places.shape[1] - T * H * W
+    assert len(plan.patches) == 1 and carrier.cost(plan).context_tokens == tokens == 2 + 2
 
 
 def test_own_timesteps_cost_memory(ltx, canvas):
@@ -728,6 +789,31 @@ def test_cost_of_the_real_size():
     assert tokens == 14080 and len(plan.audio_given) == 121
     assert real.modulation(tokens) == 14080 * 15 * 4096 * 2 == 1_730_150_400
     assert real.modulation(16) == 16 * 15 * 4096 * 2
+
+
+@pytest.mark.parametrize("kept", [0, 3], ids=["as a whole", "in part"])
+@pytest.mark.parametrize("version, modulations", [("2.0", 6), ("2.3", 9)])
+def test_memory_is_what_the_network_takes(monkeypatch, version, modulations, kept):
+    """Of a larger one, with an attention that does not write down its scores, as on a GPU."""
+    dim, audio_dim, sizes, latents, words = 512, 256, (4, 10, 16), 40, 16
+    config = transformer_config(version) | {"num_layers": 1, "cross_attention_dim": dim, "attention_head_dim": dim // 2}
+    config |= {"audio_cross_attention_dim": audio_dim, "audio_attention_head_dim": audio_dim // 2}
+    monkeypatch.setattr(attention, "optimized_attention", attention.attention_pytorch)
+    network = LTXAVModel(**config, dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init)
+    for weights in network.parameters():
+        weights.normal_(std=0.02)
+    mask = torch.ones(1, 1, *sizes)
+    mask[..., :kept] = 0
+    streams = [torch.randn(1, 128, *sizes), torch.randn(1, 8, latents, 16)]
+    text = torch.randn(1, words, 2 * 24 if version == "2.0" else dim + audio_dim)
+    timesteps = 0.7 * mask.view(1, -1, 1), torch.full((1, latents, 1), 0.7)
+    with PeakMemory() as memory:
+        network(streams, timesteps, text, None, 25.0, {}, None, denoise_mask=mask)
+    numbers = Ltx2Cost(dim, audio_dim, audio_dim, 1, modulations, weights=0, bytes_per_number=4)
+    tokens = mask.numel()
+    estimate = numbers.bytes(tokens, latents, words, tokens if kept else sizes[0])
+    estimate -= 4 * LATENT_COPIES * 128 * (tokens + latents)  # those of the sampler
+    assert 0.95 < estimate / memory.peak < 1.05
 
 
 def test_operations_are_those_of_the_network(ltx):

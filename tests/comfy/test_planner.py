@@ -10,8 +10,8 @@ from memory_tools import PeakMemory
 from node_tools import run
 from skycanvas.canvas.cost import LATENT_COPIES
 from skycanvas.canvas.errors import CanvasError
-from skycanvas.carriers import tiles as carrier
 from skycanvas.carriers import network
+from skycanvas.carriers import tiles as carrier
 from skycanvas.nodes import cost, planner
 from skycanvas.nodes.planner import SkyCanvasPlan
 

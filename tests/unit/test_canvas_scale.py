@@ -63,6 +63,29 @@ def test_masks_are_resized_with_their_box_and_keep_it_as_they_move():
     assert len(scaled(canvas, 0.5).media) == 2  # the mask of the old size is gone
 
 
+def test_one_mask_for_boxes_of_other_sizes():
+    """Of as many pixels, they have as many or one less at half the size, as their edges fall."""
+    mask = torch.ones(1, 9, 9)
+    canvas = Canvas.new(64, 64, 1, 16.0).place_image(noise(1, 1, 64, 64, 3))
+    for x in (0, 1):
+        canvas = canvas.region_mask("generate", mask, box=box(x, 0, 9, 9))
+    half = scaled(canvas, 0.5)
+    assert [region.box.width for region in half.document.regions] == [5, 4]
+    assert [half.media[region.media].shape for region in half.document.regions] == [(1, 5, 5), (1, 5, 4)]
+    assert compile_canvas(half).given_pixels.item() == 32 * 32 - 5 * 5
+
+
+def test_what_is_less_than_half_a_pixel_of_the_frame_is_left_out():
+    canvas = Canvas.new(64, 64, 1, 16.0).place_image(noise(1, 1, 64, 64, 3))
+    canvas = canvas.place_image(noise(2, 1, 9, 9, 3), box=box(63, 0, 9, 9))
+    canvas = canvas.region_box("generate", box(0, 63, 9, 9)).region_mask(
+        "keep", torch.ones(1, 9, 9), box=box(63, 0, 9, 9)
+    )
+    half = scaled(canvas, 0.5)
+    assert len(half.document.placements) == 1 and not half.document.regions and len(half.media) == 1
+    assert len(scaled(canvas, 2.0).document.placements) == 2
+
+
 def test_a_tiny_box_does_not_vanish():
     canvas = Canvas.new(64, 64, 1, 16.0).place_image(noise(1, 1, 1, 1, 3), box=box(4, 4, 1, 1))
     assert scaled(canvas, 0.25).document.placements[0].box == box(1, 1, 1, 1)
