@@ -371,7 +371,7 @@ def plan(body: bytes, check: Check) -> dict[str, Any]:
     ]
     return {
         "family": family.family,
-        "grid": {"temporal": family.video.temporal, "seconds": family.audio.hop / family.audio.sample_rate},
+        "grid": grid_of(family),
         "latent": list(compiled.given.shape),
         "given": bits(compiled.given),
         "partial": bits(compiled.partial),
@@ -391,6 +391,13 @@ def plan(body: bytes, check: Check) -> dict[str, Any]:
         **cost,
         "text": text,
     }
+
+
+def grid_of(family: type[Carrier]) -> dict[str, float]:
+    """Frames per latent frame, seconds per audio latent, and those of the first one."""
+    audio = family.audio
+    first = (audio.hop - audio.missing) / audio.sample_rate
+    return {"temporal": family.video.temporal, "seconds": audio.hop / audio.sample_rate, "first": first}
 
 
 def family_of_model(folder: str, file: str) -> type[Carrier]:

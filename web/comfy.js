@@ -2,6 +2,8 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
+export { fileWidget, modelOf } from "./wires.js";
+
 /** Nodes that read a file of the input folder, and the inputs that name it. */
 const LOADERS = [
   ["LoadImage", "image"],
@@ -52,6 +54,11 @@ export function locale() {
 /** Does something each time that the server is there again. */
 export function onReconnected(what) {
   api.addEventListener("reconnected", () => attempt(what));
+}
+
+/** Does something each time that the graph on the screen has changed: a wire, a widget, the place of a node. */
+export function onGraphChanged(what) {
+  api.addEventListener("graphChanged", () => attempt(what));
 }
 
 /** Does something each time that Run is pressed. */

@@ -76,9 +76,11 @@ class Binding {
     this.resting = setTimeout(() => bound.has(this) || this.library.empty(), SOON);
   }
 
-  /** Takes what the wires bring now. */
+  /** Takes what the wires bring now, and where they lead to. */
   trace() {
-    if (bound.has(this)) this.editor.setInputs(comfy.wiredInputs(this.node));
+    if (!bound.has(this) || !this.node.graph) return; // a subgraph that goes does not tell its nodes
+    this.editor.setInputs(comfy.wiredInputs(this.node));
+    this.editor.plan.model = comfy.modelOf(this.node);
   }
 
   #write(text) {
@@ -143,10 +145,16 @@ function attachEditor(node) {
   });
 }
 
+/** Follows all wires anew: somewhere one was changed, or the model that a loader names. */
+function traceAll() {
+  for (const binding of bound) comfy.attempt(() => binding.trace());
+}
+
 comfy.watchLoading();
 comfy.onReconnected(() => {
   for (const { library } of bound) library.retry();
 });
+comfy.onGraphChanged(traceAll);
 // ComfyUI does not tell a node why it refuses a value: a file that is gone has to be found here
 comfy.onRun(() => {
   for (const { library, editor } of bound) library.review().then((changed) => changed && editor.plan.refresh());
@@ -162,6 +170,8 @@ comfy.register({
       setLocale(comfy.locale());
       if (node.comfyClass === EDITOR) attachEditor(node);
       if (node.comfyClass === VIEW) attachView(node, comfy);
+      const loaded = comfy.fileWidget(node);
+      if (loaded) comfy.chain(loaded, "callback", traceAll);
     });
   },
 });

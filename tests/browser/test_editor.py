@@ -5,7 +5,7 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
-from browser_tools import CanvasEditor, canonical, settled
+from browser_tools import CanvasEditor, canonical, settled, wait_until
 from server_tools import ROOT
 
 pytestmark = pytest.mark.parametrize("page", ["classic", "vue"], indirect=True)
@@ -233,6 +233,39 @@ def held_upload(comfy, answer):
     yield
     comfy.page.unroute("**/upload/image")
     comfy.problems[:] = [text for text in comfy.problems if "/upload/image" not in text]
+
+
+def test_plan_is_that_of_the_model_that_is_wired(comfy):
+    """The server of the tests has a tiny LTX-2.3, whose latent frames are 8 frames long."""
+    comfy.clear()
+    editor = CanvasEditor(comfy, EMPTY, x=400)
+    cost = editor.root.locator(".skycanvas-status-cost")
+    ruler = editor.root.get_by_role("slider", name="Playhead")
+
+    def check(family: str, tokens: int, latent: str) -> None:
+        wait_until(comfy.page, lambda: cost.inner_text().startswith(f"{family}{tokens} tokens"), cost.inner_text)
+        place = settled(ruler)
+        comfy.page.mouse.move(place["x"] + 5.5 / 17 * (place["width"] - 12), place["y"] + 20)
+        comfy.page.mouse.move(place["x"] + 5.5 / 17 * (place["width"] - 12), place["y"] + 40)
+        editor.root.get_by_text(latent).wait_for()
+
+    mini = ("", 103, "Latent frame 2: frames 5 to 8")
+    ltx = ("LTX-2 · ", 39, "Latent frame 1: frames 1 to 8")
+    check(*mini)
+    loader, encode = comfy.add("CheckpointLoaderSimple"), comfy.add("SkyCanvasEncode", x=1250)
+    comfy.connect(editor.node, 0, encode, "canvas")
+    comfy.connect(loader, 0, encode, "model")
+    comfy.write(loader, "ckpt_name", comfy.server.get("/api/models/checkpoints")[0])
+    check(*ltx)
+    comfy.foreseen = ("/skycanvas/plan",)  # of a length that does not fit
+    comfy.write(editor.node, "document", canonical(EMPTY | {"frames": 13}))
+    editor.root.get_by_text("length 13 is not 8n+1: use 9 or 17").wait_for()
+    comfy.write(editor.node, "document", canonical(EMPTY))
+    comfy.select(loader)
+    comfy.command("Comfy.Canvas.DeleteSelectedItems")
+    check(*mini)
+    comfy.command("Comfy.Undo")
+    check(*ltx)
 
 
 def test_all_that_takes_the_focus_has_a_role_and_a_name(comfy, editor):

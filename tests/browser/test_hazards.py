@@ -155,6 +155,8 @@ def test_foreign_text_is_kept_and_named(hazard, inputs, text, reason):
     hazard.open(workflow)
     alert = editor.root.get_by_role("alert").get_by_text("This canvas cannot be read")
     alert.wait_for()
+    sent: list[str] = []
+    hazard.page.route("**/upload/image", lambda route: sent.append(route.request.url) or route.continue_())
     stage = editor.root.get_by_role("application").bounding_box()
     left, top = stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2
     for button in editor.root.get_by_role("button").all():
@@ -166,7 +168,8 @@ def test_foreign_text_is_kept_and_named(hazard, inputs, text, reason):
     editor.root.locator("input[type=file]").first.set_input_files(EXAMPLES / "yellow_square.png")
     editor.root.locator(".skycanvas-notices").get_by_text(reason).wait_for()
     assert reason in hazard.refusal()
-    assert value_in(hazard.saved()) == text
+    assert value_in(hazard.saved()) == text and not sent
+    hazard.page.unroute("**/upload/image")
     assert alert.is_visible()
 
 
@@ -192,9 +195,12 @@ def test_upload_that_is_refused(hazard, answer, reason):
     assert reason in message.inner_text() and editor.text == text
     editor.root.get_by_role("button", name="Paint a mask").click()
     editor.drag((8, 48), (24, 56))
-    editor.root.get_by_role("alert").get_by_text("The mask could not be saved").wait_for()
+    editor.root.get_by_role("alert").get_by_text("The mask is not saved yet").wait_for()
     assert editor.text == text
     hazard.page.unroute(uploads)
+    editor.drag((48, 20), (56, 28))  # the stroke before is still there
+    *_, region = editor.wait_for(lambda document: len(document["regions"]) == 2)["regions"]
+    assert region["box"]["x"] < 16 and region["box"]["x"] + region["box"]["width"] > 48
 
 
 @classic

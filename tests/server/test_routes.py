@@ -248,7 +248,8 @@ def test_plan_is_on_the_grid_of_the_model_that_is_wired(server):
     empty = Document(width=64, height=64, frames=17, fps=16).json()
     (checkpoint, *_) = server.get("/api/models/checkpoints")
     found = json.loads(plan(server, empty, model={"folder": "checkpoints", "file": checkpoint})[2])
-    assert (found["family"], found["grid"], found["latent"]) == ("LTX-2", {"temporal": 8, "seconds": 0.04}, [3, 2, 2])
+    grid = {"temporal": 8, "seconds": 0.04, "first": 0.01}
+    assert (found["family"], found["grid"], found["latent"]) == ("LTX-2", grid, [3, 2, 2])
     assert found["tokens"]["video"] == 12 and found["text"].startswith("LTX-2: 12 tokens of the picture and 27 of ")
     for model in (
         None,

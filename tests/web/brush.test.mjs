@@ -52,6 +52,7 @@ let session, library, painter, brush, said, uploads;
 beforeEach(() => {
   session = new Session({ onCommit() {} });
   session.load(text);
+  session.setTool("brush");
   said = [];
   session.addEventListener("message", ({ detail }) => said.push(detail));
   uploads = 0;
@@ -105,6 +106,37 @@ test("a mask that cannot be saved is said, and goes with the stroke that was pai
   assert.match(said[0].text, /no connection/);
   assert.equal(session.document.regions.length, 3);
   assert.deepEqual([brush.work, brush.pending], [null, 0]);
+});
+
+test("a stroke that cannot be saved waits for the next one, wherever that is", async () => {
+  const { upload } = library;
+  library.upload = async () => {
+    throw new Error("no connection");
+  };
+  await stroke();
+  const { work } = brush;
+  assert.equal(work.unsaved, true);
+  library.upload = upload;
+  session.seek(5);
+  await stroke();
+  assert.equal(brush.work, null);
+  assert.deepEqual([session.document.regions.length, find(session.document, work.region).frame], [3, 0]);
+});
+
+test("a stroke that cannot be saved is given up with the tool", async () => {
+  library.upload = async () => {
+    throw new Error("no connection");
+  };
+  await stroke();
+  session.setTool("erase");
+  assert.equal(brush.work.unsaved, true);
+  session.setTool("select");
+  assert.equal(brush.work, null);
+  stroke();
+  session.setTool("brush"); // back before it has failed
+  await brush.saving;
+  assert.equal(brush.work.unsaved, true);
+  assert.equal(session.document.regions.length, 2);
 });
 
 test("a mask that is saved while something is dragged leaves the drag alone", async () => {

@@ -2,11 +2,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { empty, setCanvas } from "../../web/editor/document.js";
-import { bits, decode, framesOf, latentOf, notesOn, PlanView, sharesOf } from "../../web/editor/plan.js";
+import { MINI } from "../../web/editor/grid.js";
+import { bits, decode, notesOn, PlanView, sharesOf } from "../../web/editor/plan.js";
 import { Session } from "../../web/editor/session.js";
 
 const base64 = (...bytes) => btoa(String.fromCharCode(...bytes));
 const answerOf = (fields = {}) => ({
+  family: "SkyReels-V4",
+  grid: { temporal: 4, seconds: 0.02, first: 0.02 },
   latent: [2, 2, 2],
   given: base64(0b11110000),
   partial: base64(0b00001000),
@@ -27,7 +30,8 @@ class Server {
   fetch(path, options) {
     return new Promise((resolve, reject) => {
       const answer = (body, status = 200) => resolve(new Response(JSON.stringify(body), { status }));
-      this.requests.push({ path, options, document: JSON.parse(JSON.parse(options.body).document), answer });
+      const { document, model } = JSON.parse(options.body);
+      this.requests.push({ path, options, document: JSON.parse(document), model, answer });
       options.signal.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")));
     });
   }
@@ -57,11 +61,6 @@ test("an answer is unpacked, with the shares of each latent frame", () => {
     { given: 0, lost: 0.25, again: 0.75 },
   ]);
   assert.deepEqual(sharesOf(plan.audio.given, plan.audio.partial, 0, 2), { given: 0.5, lost: 0.5, again: 0 });
-});
-
-test("the first frame has a latent frame of its own, the others share one by four", () => {
-  assert.deepEqual([0, 1, 4, 5, 240].map(latentOf), [0, 1, 1, 2, 60]);
-  assert.deepEqual([0, 1, 60].map(framesOf), [[0, 1], [1, 5], [237, 241]]);
 });
 
 test("notes are found by the id of an item, or the number of a region", () => {
@@ -111,6 +110,27 @@ test("the last good plan stays while another is worked out, and when that fails"
   assert.equal(view.state, "failed");
   assert.equal(view.error, "length 22 is not 4n+1: use 21 or 25");
   assert.equal(session.plan.text, "a plan");
+  view.destroy();
+});
+
+test("another model is another question, the same one is none; the grid comes with the answer", async () => {
+  const { session, server, view } = await viewing();
+  assert.deepEqual([server.requests[0].model, session.grid], [null, MINI]);
+  const model = { folder: "checkpoints", file: "a.safetensors" };
+  view.model = model;
+  await soon(20);
+  view.model = { ...model };
+  await soon(20);
+  assert.deepEqual(server.requests.map((request) => request.model), [null, model]);
+  server.requests[0].answer(answerOf());
+  const grid = { temporal: 8, seconds: 0.04, first: 0.01 };
+  server.requests[1].answer(answerOf({ family: "LTX-2", grid }));
+  await soon(20);
+  assert.deepEqual([session.plan.family, session.grid], ["LTX-2", grid]);
+  view.model = null;
+  assert.equal(view.state, "computing");
+  await soon(20);
+  assert.equal(server.requests[2].model, null);
   view.destroy();
 });
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { find, parse } from "../../web/editor/document.js";
 import { trimmed } from "../../web/editor/timeline.js";
-import { boundariesNear, clockText, film, filmRate, stepOf } from "../../web/editor/timescale.js";
+import { clockText, film, filmRate, stepOf } from "../../web/editor/timescale.js";
 
 const canvas = parse(
   JSON.stringify({
@@ -37,12 +37,6 @@ test("a time has as many digits as its marks need, and carries into the minute",
   assert.equal(clockText(7.5, 1), "0:08");
   assert.equal(clockText(59.996), "1:00.00");
   assert.equal(clockText(61.25), "1:01.25");
-});
-
-test("latent frames begin at 0, 1, 5, 9, ...", () => {
-  assert.deepEqual(boundariesNear([0.2, 4.2, 7, 8.6], 1, 4), [0, 5, 9]);
-  assert.deepEqual(boundariesNear([0.8], 0.5, 4), [1]);
-  assert.deepEqual(boundariesNear([-3], 1, 4), []);
 });
 
 test("pictures of a filmstrip stay where they are in the clip when its beginning is trimmed", () => {

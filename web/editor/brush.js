@@ -4,13 +4,15 @@ import { add, boxAt, find, freeId, pruneMedia, remove, setMedia, split, update }
 import { MOST_SIDE } from "./media.js";
 import { COLOURS, SHARP } from "./painter.js";
 
+const PAINTING = ["brush", "erase"];
 const COLOUR_OF_ACTION = { generate: COLOURS.generate, keep: COLOURS.given };
 
 /**
  * A mask in work: white where it is opaque, of the size of the canvas or more.
  * @typedef {{canvas: HTMLCanvasElement, x: number, y: number, frame: number, region: string | null,
- *   action: "generate" | "keep", colour: string}} Work
- *   x, y: of its corner on the canvas; region: the one that it changes, null of one that is yet to come
+ *   action: "generate" | "keep", colour: string, unsaved: boolean}} Work
+ *   x, y: of its corner on the canvas; region: the one that it changes, null of one that is yet to come; unsaved: its
+ *   last stroke could not be saved, and waits for another one
  */
 
 export class Brush extends EventTarget {
@@ -32,6 +34,7 @@ export class Brush extends EventTarget {
     /** Strokes are saved one after the other. @type {Promise<void>} */
     this.saving = Promise.resolve();
     this.pending = 0;
+    session.addEventListener("tool", () => this.#giveUp());
   }
 
   /** Across, in pixels of the canvas. */
@@ -47,8 +50,8 @@ export class Brush extends EventTarget {
   start(point, { erase, action }) {
     const { session } = this;
     const region = this.#target();
-    const goes = this.work !== null && this.pending && this.work.frame === session.playhead;
-    if (!goes) {
+    const goesOn = this.work !== null && (this.work.unsaved || this.work.frame === session.playhead);
+    if (!goesOn) {
       if (erase && region === null) return session.say("info", t("brush.nothing"));
       const work = this.#begin(region, region?.action ?? action);
       if (work === null) return session.say("info", t("brush.loading"));
@@ -87,11 +90,14 @@ export class Brush extends EventTarget {
     this.saving = this.saving.then(async () => {
       try {
         await this.#save(work, mask);
+        work.unsaved = false;
       } catch (error) {
+        work.unsaved = true;
         this.session.say("error", t("brush.failed", { error: said(error.message) }));
       }
       this.pending -= 1;
-      if (this.pending === 0 && !this.painting) this.#drop();
+      if (this.pending === 0 && !this.painting && !this.work?.unsaved) this.#drop();
+      this.#giveUp();
     });
   }
 
@@ -146,8 +152,9 @@ export class Brush extends EventTarget {
     const { document, playhead: frame } = this.session;
     const canvas = globalThis.document.createElement("canvas");
     const colour = COLOUR_OF_ACTION[action];
-    const work = { canvas, x: 0, y: 0, frame, region: region?.id ?? null, action, colour };
+    const work = { canvas, x: 0, y: 0, frame, region: region?.id ?? null, action, colour, unsaved: false };
     Object.assign(canvas, { width: document.width, height: document.height });
+    canvas.getContext("2d", { willReadFrequently: true }); // it is read after each stroke
     if (region === null) return work;
     const media = document.media[region.media];
     const { width, height } = this.library.size(media);
@@ -214,6 +221,12 @@ export class Brush extends EventTarget {
       path: region.path.map((key) => ({ at: key.at, box: moved(key.box) })),
     };
     return pruneMedia(update(setMedia(document, file, media), region.id, changes));
+  }
+
+  /** Forgets what could not be saved, if the tool at hand paints no more. */
+  #giveUp() {
+    const idle = this.pending === 0 && !this.painting;
+    if (idle && this.work?.unsaved && !PAINTING.includes(this.session.tool)) this.#drop();
   }
 
   #drop() {

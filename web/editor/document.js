@@ -29,6 +29,7 @@ import {
   TAG_OF_KIND,
   touches,
 } from "./schema.js";
+import { MINI } from "./grid.js";
 import { writeJson } from "./json.js";
 
 export { boxAt, bytes, canonical, CanvasError, clipFrame, MAX_FRAMES, MAX_JSON, MAX_SIDE, mediaSeconds, parse };
@@ -37,7 +38,6 @@ export { boxAt, bytes, canonical, CanvasError, clipFrame, MAX_FRAMES, MAX_JSON, 
 export const LISTS = Object.freeze(["placements", "sounds", "regions"]);
 
 const SHORTEST = 0.001; // seconds of sound that trimming leaves
-const TEMPORAL = 4; // frames of a latent frame: canvases are 4n + 1 frames long
 
 // --- looking
 
@@ -628,9 +628,10 @@ function farthest(delta, holds) {
  * another rate everything keeps its time, so that frames are counted anew; the canvas too, if its length is left out.
  * @param {CanvasDocument} document
  * @param {{width?: number, height?: number, frames?: number, fps?: number}} size
+ * @param {import("./grid.js").Grid} [grid] in whose latent frames a length is counted that is left out
  */
-export function setCanvas(document, { width, height, frames, fps }) {
-  const before = { ...document, ...retimed(document, fps ?? document.fps) };
+export function setCanvas(document, { width, height, frames, fps }, grid = MINI) {
+  const before = { ...document, ...retimed(document, fps ?? document.fps, grid) };
   return fitted(before, {
     width: width ?? before.width,
     height: height ?? before.height,
@@ -640,11 +641,11 @@ export function setCanvas(document, { width, height, frames, fps }) {
 }
 
 /** What another rate makes of the length of a canvas and of its items that count in frames. */
-function retimed(document, fps) {
+function retimed(document, fps, { temporal }) {
   const ratio = fps / document.fps;
   if (ratio === 1 || !(ratio > 0 && ratio < Infinity)) return {};
   const scaled = (frame) => Math.round(frame * ratio);
-  const step = (document.frames - 1) % TEMPORAL ? 1 : TEMPORAL;
+  const step = (document.frames - 1) % temporal ? 1 : temporal;
   const frames = Math.min(step * Math.round(((document.frames - 1) * ratio) / step) + 1, MAX_FRAMES);
   const moved = (item) => {
     const first = Math.min(scaled(item.frame), frames - 1);

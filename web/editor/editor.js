@@ -25,6 +25,8 @@ import { Player } from "./player.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
 
+/** The family that Mini is of, which the status line does not name. */
+const MINI_FAMILY = "SkyReels-V4";
 const ACCEPTED = "image/*,video/*,audio/*,.mkv,.flac,.opus,.m4a";
 /** Milliseconds that a message stays which is no error. */
 const READABLE = 4500;
@@ -517,7 +519,7 @@ export class Editor {
           "div",
           "key-row",
           {},
-          element("span", "", { textContent: t(label) }),
+          element("span", "", { textContent: t(label, { frames: this.session.grid.temporal }) }),
           element("kbd", "", { textContent: shown }),
         ),
       );
@@ -630,6 +632,7 @@ export class Editor {
    * @param {{frame?: number, point?: {x: number, y: number} | null}} [where]
    */
   async addFiles(files, { frame = this.session.playhead, point = null } = {}) {
+    if (this.session.refuses()) return;
     const stop = new AbortController();
     const signal = AbortSignal.any([stop.signal, this.listening.signal]);
     for (const file of files) {
@@ -799,7 +802,6 @@ export class Editor {
     event.stopPropagation();
     this.drop.hidden = true;
     const files = [...event.dataTransfer.files];
-    if (!this.session.editable) return this.notify(t("editor.locked"), "warning");
     if (!files.length) return this.notify(t("editor.no_files"), "warning");
     const onStage = this.stage.root.contains(event.target);
     const onTimeline = this.timeline.root.contains(event.target);
@@ -857,8 +859,8 @@ export class Editor {
       { keys: [" "], shown: "Space", label: "editor.key.play", run: () => this.player.toggle() },
       { keys: [","], shown: ",   .", label: "editor.key.step", run: () => step(-1) },
       { keys: ["."], run: () => step(1) },
-      { keys: ["<"], run: () => step(-4) },
-      { keys: [">"], run: () => step(4) },
+      { keys: ["<"], run: () => step(-session.grid.temporal) },
+      { keys: [">"], run: () => step(session.grid.temporal) },
       { keys: ["Home"], shown: "Home   End", label: "editor.key.ends", run: () => session.seek(0) },
       { keys: ["End"], run: () => session.seek(session.document.frames - 1) },
       { keys: ["ArrowLeft"], shown: "← ↑ → ↓", label: "editor.key.nudge", run: arrow(-1, 0) },
@@ -936,12 +938,10 @@ function percent(share) {
   return Math.min(Math.max(Math.round(share * 100), 1), 99);
 }
 
-/** Tokens, memory and time of a plan, as far as they are known. */
-function costText({ tokens, bytes, seconds: duration }) {
-  const count =
-    typeof tokens === "number" ? tokens : Object.values(tokens ?? {}).reduce((sum, part) => sum + Number(part || 0), 0);
-  const parts = [];
-  if (count) parts.push(t("editor.tokens", { count: count.toLocaleString() }));
+/** Family, tokens, memory and time of a plan, as far as they are known. @param {import("./plan.js").Plan} plan */
+function costText({ family, tokens, bytes, seconds: duration }) {
+  const parts = family === MINI_FAMILY ? [] : [family];
+  parts.push(t("editor.tokens", { count: tokens.total.toLocaleString() }));
   if (bytes) parts.push(bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GB` : `${Math.ceil(bytes / 2 ** 20)} MB`);
   if (duration)
     parts.push(

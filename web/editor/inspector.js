@@ -74,7 +74,7 @@ export class Inspector {
   }
 
   #show() {
-    const { document, selection, readable, editable } = this.session;
+    const { document, selection, readable, editable, grid } = this.session;
     if (!readable) {
       this.signature = "";
       this.readers = [];
@@ -87,6 +87,7 @@ export class Inspector {
       items.length ? null : Object.keys(document.media).map((name) => [name, look(name), isUsed(document, name)]),
       items.length ? items.map((item) => item.media && look(item.media)) : document.references,
       [...this.library.inputs.keys()],
+      grid,
       editable,
     ]);
     if (signature !== this.signature) {
@@ -130,7 +131,8 @@ export class Inspector {
   // --- the canvas
 
   #canvas(document) {
-    const set = (field) => (document, value) => setCanvas(document, { [field]: value });
+    const { grid } = this.session;
+    const set = (field) => (document, value) => setCanvas(document, { [field]: value }, grid);
     const get = (field) => () => this.session.document[field];
     const presets = element("select", "field-input", {
       "aria-label": t("inspector.preset"),
@@ -169,7 +171,7 @@ export class Inspector {
           most: MAX_SIDE,
           step: 16,
         }),
-        this.#number("frames", t("inspector.frames"), get("frames"), set("frames"), { least: 1, step: 4 }),
+        this.#number("frames", t("inspector.frames"), get("frames"), set("frames"), { least: 1, step: grid.temporal }),
         this.#number("fps", t("inspector.fps"), get("fps"), set("fps"), {
           least: 0.1,
           most: 1000,

@@ -2,7 +2,7 @@
 import { t } from "../words.js";
 import { boxAt } from "./document.js";
 import { fitted, runs } from "./geometry.js";
-import { latentOf } from "./plan.js";
+import { latentOf } from "./grid.js";
 
 /** The colours of 'Preview Canvas' (nodes/sheet.py). */
 export const COLOURS = {
@@ -240,7 +240,7 @@ export class Painter {
   #overlay(context, document, plan, frame, view) {
     const fits = plan.document.width === document.width && plan.document.height === document.height;
     const [latents, rows, columns] = plan.latent;
-    const latent = latentOf(frame);
+    const latent = latentOf(frame, plan.grid);
     if (!fits || latent >= latents) return;
     const cells = this.#cells(plan, latent);
     const [width, height] = [(document.width / columns) * view.scale, (document.height / rows) * view.scale];

@@ -14,16 +14,19 @@ export const PAUSE = 200;
 
 /**
  * What the server says of a document. given, partial: 1 or 0 for each latent cell [T, h, w], row by row.
- * @typedef {{latent: [number, number, number], given: Uint8Array, partial: Uint8Array, concat: Uint8Array,
+ * @typedef {{family: string, grid: import("./grid.js").Grid, latent: [number, number, number], given: Uint8Array,
+ *   partial: Uint8Array, concat: Uint8Array,
  *   patches: {frame: number, time: number, box: object, placements: string[]}[],
  *   audio: {latents: number, given: Uint8Array, partial: Uint8Array}, given_pixels: number[],
- *   notes: {level: "info" | "warning", text: string}[], report: string, tokens: object, bytes: number,
- *   seconds: number | null, text: string, document: object, shares: Shares[]}} Plan
- *   document: that it belongs to; shares: of each latent frame
+ *   notes: {level: "info" | "warning", text: string}[], report: string, tokens: {total: number},
+ *   bytes: number | null, seconds: number | null, text: string, document: object, shares: Shares[]}} Plan
+ *   family: of models whose grid it is on; bytes, seconds: null where they are not known; document: that it belongs
+ *   to; shares: of each latent frame
  */
 
 /** Event "change": of `state`, `plan` or `error`. The session has the plan too: a new one is its "plan" event. */
 export class PlanView extends EventTarget {
+  #model = null;
   /** @type {"idle" | "computing" | "ready" | "failed"} */
   state = "idle";
   /** @type {Plan | null} the last good one; it belongs to an older document while `state` is not "ready" */
@@ -44,6 +47,17 @@ export class PlanView extends EventTarget {
     this.timer = undefined;
     this.listening = new AbortController();
     session.addEventListener("document", () => this.#changed(), { signal: this.listening.signal });
+    this.refresh();
+  }
+
+  /** The file of the model that will make the clip; null: Mini. @type {import("../wires.js").ModelFile | null} */
+  get model() {
+    return this.#model;
+  }
+
+  set model(model) {
+    if (JSON.stringify(model) === JSON.stringify(this.#model)) return;
+    this.#model = model;
     this.refresh();
   }
 
@@ -84,7 +98,7 @@ export class PlanView extends EventTarget {
         this.server.fetch("/skycanvas/plan", {
           method: "POST",
           headers: { "Content-Type": "application/json" },
-          body: JSON.stringify({ document: canonical(document) }),
+          body: JSON.stringify({ document: canonical(document), model: this.#model }),
           signal: request.signal,
         }),
       );
@@ -93,7 +107,7 @@ export class PlanView extends EventTarget {
     } catch (reason) {
       error = reason.message;
     }
-    if (request !== this.request) return; // the document has changed since
+    if (request !== this.request) return; // the document, or the model, has changed since
     this.request = null;
     this.plan = plan ?? this.plan;
     this.#tell(error === null ? "ready" : "failed", error);
@@ -167,20 +181,6 @@ export function sharesOf(given, partial, first, last) {
   }
   const count = last - first;
   return { given: kept / count, lost: lost / count, again: (count - kept - lost) / count };
-}
-
-/** Frames per latent frame after the first, which has one of its own; and seconds per audio latent (canvas/grid.py). */
-export const TEMPORAL = 4;
-export const AUDIO_LATENT = 1024 / 44100;
-
-/** The latent frame that a frame of the canvas lies in. */
-export function latentOf(frame) {
-  return Math.ceil(frame / TEMPORAL);
-}
-
-/** First frame of a latent frame, and the one after its last. @returns {[number, number]} */
-export function framesOf(latent) {
-  return latent === 0 ? [0, 1] : [(latent - 1) * TEMPORAL + 1, latent * TEMPORAL + 1];
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The head of a timeline: marks in seconds and in frames, and how much of each latent is given. */
-import { AUDIO_LATENT, framesOf, latentOf, sharesOf } from "./plan.js";
+import { audioLatentOf, framesOf, latentOf } from "./grid.js";
+import { sharesOf } from "./plan.js";
 import { clockText, stepOf } from "./timescale.js";
 
 /** Rows from top to bottom, in pixels. */
@@ -71,12 +72,14 @@ function marks(context, { document, left, width, scale, colours }, row, pixels, 
 
 /** For each latent frame: given from the bottom, lost above, made again on top; a dot where a frame goes in context. */
 function latents(context, { plan: { plan }, left, width, scale, colours }) {
-  const gap = scale * 4 >= 5 ? 1 : 0;
-  const first = latentOf(Math.max(0, Math.floor(left / scale)));
-  const last = Math.min(plan.latent[0] - 1, latentOf(Math.ceil((left + width) / scale)));
-  const every = Math.max(1, Math.floor(0.5 / (4 * scale))); // more than one in a pixel cannot be seen
+  const { grid } = plan;
+  const pixels = grid.temporal * scale;
+  const gap = pixels >= 5 ? 1 : 0;
+  const first = latentOf(Math.max(0, Math.floor(left / scale)), grid);
+  const last = Math.min(plan.latent[0] - 1, latentOf(Math.ceil((left + width) / scale), grid));
+  const every = Math.max(1, Math.floor(0.5 / pixels)); // more than one in a pixel cannot be seen
   for (let latent = first; latent <= last; latent += every) {
-    const [from, to] = framesOf(latent).map((frame) => frame * scale - left);
+    const [from, to] = framesOf(latent, grid).map((frame) => frame * scale - left);
     stack(context, plan.shares[latent], from, Math.max(0.5, to - from - gap), VIDEO, colours);
   }
   context.fillStyle = colours.patch;
@@ -88,11 +91,12 @@ function latents(context, { plan: { plan }, left, width, scale, colours }) {
 
 function sounds(context, { document, plan: { plan }, left, width, scale, colours }) {
   const { latents, given, partial } = plan.audio;
-  const perPixel = 1 / (scale * document.fps * AUDIO_LATENT);
-  const step = Math.max(2, Math.ceil(1 / perPixel));
+  const perSecond = scale * document.fps;
+  const latentAt = (x) => audioLatentOf((left + x) / perSecond, plan.grid);
+  const step = Math.max(2, Math.ceil(plan.grid.seconds * perSecond));
   for (let x = 0; x < width; x += step) {
-    const from = Math.floor((left + x) * perPixel + 1e-6);
-    const to = Math.min(latents, Math.max(from + 1, Math.floor((left + x + step) * perPixel + 1e-6)));
+    const from = latentAt(x);
+    const to = Math.min(latents, Math.max(from + 1, latentAt(x + step)));
     if (from >= to) break;
     stack(context, sharesOf(given, partial, from, to), x, step, SOUND, colours);
   }

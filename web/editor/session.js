@@ -7,6 +7,7 @@
  */
 
 import { bytes, canonical, CanvasError, empty, itemsOf, lost, MAX_JSON, parse } from "./document.js";
+import { MINI } from "./grid.js";
 import { t } from "../words.js";
 
 /** @typedef {import("./schema.js").CanvasDocument} CanvasDocument */
@@ -132,13 +133,16 @@ export class Session extends EventTarget {
     });
   }
 
+  /** Whether the canvas cannot be edited; the reason is a "message". @returns {boolean} */
+  refuses() {
+    if (!this.editable) this.say("warning", this.#error ?? t(this.locked ? "session.locked" : "session.away"));
+    return !this.editable;
+  }
+
   /** Begins a gesture. @returns {boolean} false if the canvas cannot be edited; the reason is a "message" */
   begin() {
     this.commit();
-    if (!this.editable) {
-      this.say("warning", this.#error ?? t(this.locked ? "session.locked" : "session.away"));
-      return false;
-    }
+    if (this.refuses()) return false;
     this.#base = this.#document;
     return true;
   }
@@ -271,6 +275,11 @@ export class Session extends EventTarget {
     if (plan === this.#plan) return;
     this.#plan = plan;
     this.#tell("plan");
+  }
+
+  /** The latent grid in time of the model that will make the clip. @returns {import("./grid.js").Grid} */
+  get grid() {
+    return this.#plan?.grid ?? MINI;
   }
 
   /** A message for the artist. @param {"info"|"warning"|"error"} level @param {string} text */

@@ -15,10 +15,11 @@ import {
 import { ArrowKeys, button, element, follow } from "./dom.js";
 import { paintItem } from "./film.js";
 import { nearest } from "./geometry.js";
+import { boundariesNear, framesOf, latentOf } from "./grid.js";
 import { COLOURS, nameOf } from "./painter.js";
-import { framesOf, latentOf, notesOn, TEMPORAL } from "./plan.js";
+import { notesOn } from "./plan.js";
 import { HEIGHT as HEAD, paintRuler, VIDEO } from "./ruler.js";
-import { boundariesNear, clockText } from "./timescale.js";
+import { clockText } from "./timescale.js";
 
 /** Heights of the rows of each lane, and of a lane without items, in pixels; the second where the timeline is low. */
 const ROWS = { video: [46, 30], patch: [40, 28], mask: [28, 22], sound: [36, 26] };
@@ -94,6 +95,7 @@ export class Timeline {
     session.addEventListener("playhead", seek, { signal });
     session.addEventListener("tool", () => this.#showTools(), { signal });
     plan.addEventListener("change", () => this.#request("ruler"), { signal });
+    session.addEventListener("plan", () => this.#showCells(), { signal });
     library.addEventListener("change", () => this.#request("arrivals"), { signal });
     this.observer = new ResizeObserver(() => this.#measure());
     this.observer.observe(this.scroll);
@@ -487,11 +489,17 @@ export class Timeline {
     // each by itself: all that is inside would be styled anew for a variable that it inherits
     for (const view of this.views.values()) this.#position(view);
     this.laneBox.style.setProperty("--frame", `${scale}px`);
-    this.laneBox.style.setProperty("--cell", TEMPORAL * scale >= 10 ? `${TEMPORAL * scale}px` : "0px");
+    this.#showCells();
     this.playhead.style.width = `${scale}px`;
     this.content.style.width = `${this.names + this.frames * scale + (this.fitted ? 0 : 60)}px`;
     this.#scrollTo(frame * scale - at);
     this.#showPlayhead();
+  }
+
+  /** Latent frames on the lanes, while they can be told apart. */
+  #showCells() {
+    const cell = this.session.grid.temporal * this.scale;
+    this.laneBox.style.setProperty("--cell", cell >= 10 ? `${cell}px` : "0px");
   }
 
   #scrollTo(left) {
@@ -835,7 +843,7 @@ export class Timeline {
     const reach = REACH / this.scale;
     const hit =
       nearest(places, targets, reach) ??
-      nearest(places, boundariesNear(places, Math.min(reach, BOUNDARY), TEMPORAL), reach);
+      nearest(places, boundariesNear(places, Math.min(reach, BOUNDARY), this.session.grid), reach);
     if (hit === null) return frames;
     this.line.hidden = false;
     this.line.style.transform = `translateX(${hit.line * this.scale}px)`;
@@ -893,7 +901,7 @@ export class Timeline {
   #hovered(event) {
     if (event.target === this.ruler && event.offsetY >= VIDEO.top) {
       const frame = Math.floor((event.offsetX + this.window.left) / this.scale);
-      return frame < this.frames ? latentOf(frame) : null;
+      return frame < this.frames ? latentOf(frame, this.session.grid) : null;
     }
     return event.target.closest(".skycanvas-item")?.dataset.id ?? null;
   }
@@ -902,7 +910,7 @@ export class Timeline {
     const { plan, state } = this.plan;
     const shares = plan?.shares[latent];
     if (shares === undefined) return [];
-    const [first, end] = framesOf(latent);
+    const [first, end] = framesOf(latent, plan.grid);
     const percent = (share) => `${Math.round(share * 1000) / 10} %`;
     const patches = plan.patches.filter(({ frame }) => frame >= first && frame < end);
     return [
@@ -952,7 +960,7 @@ export class Timeline {
 
   #rulerKey(event) {
     const { session } = this;
-    const step = event.shiftKey ? TEMPORAL : 1;
+    const step = event.shiftKey ? session.grid.temporal : 1;
     const goals = {
       ArrowLeft: session.playhead - step,
       ArrowRight: session.playhead + step,
@@ -971,9 +979,10 @@ export class Timeline {
     const control = event.ctrlKey || event.metaKey;
     const inItems = this.itemBox.contains(event.target);
     const arrow = { ArrowLeft: -1, ArrowRight: 1 }[key];
+    const step = shift ? this.session.grid.temporal : 1;
     if (arrow && inItems && control) this.#focus(this.order.indexOf(this.current) + arrow, shift);
-    else if (arrow && inItems && event.altKey) this.#nudgeKey(arrow * (shift ? TEMPORAL : 1));
-    else if (arrow && inItems) this.#nudge(arrow * (shift ? TEMPORAL : 1));
+    else if (arrow && inItems && event.altKey) this.#nudgeKey(arrow * step);
+    else if (arrow && inItems) this.#nudge(arrow * step);
     else if (key === "Home" && inItems && control) this.#focus(0, false);
     else if (key === "End" && inItems && control) this.#focus(this.order.length - 1, false);
     else if ((key === "Enter" || key === " ") && inItems && control) this.session.select([this.current], { add: true });

@@ -31,19 +31,6 @@ export function clockText(seconds, step = 0.01) {
 }
 
 /**
- * Frames at which latent frames begin that lie within `reach` of one of the places.
- * @param {number[]} places in frames
- * @param {number} reach
- * @param {number} temporal frames per latent frame after the first
- */
-export function boundariesNear(places, reach, temporal) {
-  return places.flatMap((place) => {
-    const nearest = place < 1 ? Math.max(0, Math.round(place)) : Math.round((place - 1) / temporal) * temporal + 1;
-    return Math.abs(nearest - place) <= reach ? [nearest] : [];
-  });
-}
-
-/**
  * Cells of a filmstrip: pictures of `width` pixels side by side, which stay where they are in the clip when its ends
  * are trimmed. The clip is `scale` pixels long per frame of the canvas.
  * @param {{from: number, to: number, width: number, start: number, scale: number, fps: number}} strip
