@@ -180,14 +180,18 @@ def write_video(
     *,
     crf: float,
     bit_depth: int,
+    preset: str = "medium",
 ) -> None:
-    """Writes IMAGE pieces [f, H, W, 3] and an AUDIO as MP4 (H.264, AAC). size: width, height; metadata: as JSON."""
+    """Writes IMAGE pieces [f, H, W, 3] and an AUDIO as MP4 (H.264, AAC). size: width, height; metadata: as JSON.
+
+    preset: of x264, from ultrafast on; a slower one takes less space.
+    """
     rate = Fraction(round(frame_rate * 1000), 1000)
     layout, levels, pixels = ("rgb24", 255, "yuv420p") if bit_depth == 8 else ("rgb48le", 65535, "yuv420p10le")
     with av.open(str(path), "w", format="mp4", options={"movflags": "use_metadata_tags+faststart"}) as file:
         for key, value in metadata.items():
             file.metadata[key] = json.dumps(value)
-        pictures = file.add_stream("h264", rate=rate, options={"crf": str(crf)})
+        pictures = file.add_stream("h264", rate=rate, options={"crf": str(crf), "preset": preset})
         (pictures.width, pictures.height), pictures.pix_fmt = size, pixels
         if audio is not None:
             waveform, sample_rate = waveform_of(audio)

@@ -92,7 +92,7 @@ class Clone:
         """Exit code, stdout and stderr of `run.py` with `arguments`."""
         process = self.start(*arguments, **environment)
         try:
-            output, errors = process.communicate(timeout=50)
+            output, errors = process.communicate(timeout=120)
         finally:
             process.kill()
         return process.returncode, output, errors

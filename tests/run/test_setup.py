@@ -94,7 +94,7 @@ class TestCache:
     def test_two_runs_at_once_build_once(self, cache) -> None:
         command = [sys.executable, "-c", BUILDER, cache.root, NAME, "work"]
         runs = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-        outputs = [run.communicate(timeout=20)[0] for run in runs]
+        outputs = [run.communicate(timeout=120)[0] for run in runs]
         assert sum("built" in output for output in outputs) == 1
         assert sum("Another run is setting up" in output for output in outputs) == 1
         assert len({output.splitlines()[-1] for output in outputs}) == 1
