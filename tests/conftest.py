@@ -1,4 +1,4 @@
-"""One real ComfyUI server with the pack as it is shipped, for all folders that ask for one."""
+"""One real ComfyUI server with the pack as it is shipped, for all folders that ask for one; one in each process."""
 
 import os
 import sys
@@ -14,15 +14,10 @@ sys.path.append(str(ROOT / "tests"))
 LAST = ("server", "browser")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Two processes share the tests: those of the server stay together, of the others each file."""
     folders = [item.path.relative_to(ROOT / "tests").parts[0] for item in items]
     order = sorted(range(len(items)), key=lambda i: LAST.index(folders[i]) if folders[i] in LAST else -1)
     items[:] = [items[i] for i in order]
-    for item in items:
-        folder, *names = item.path.relative_to(ROOT / "tests").parts
-        item.add_marker(pytest.mark.xdist_group("server" if folder in LAST else "/".join([folder, *names])))
 
 
 @pytest.fixture(scope="session")
