@@ -624,6 +624,38 @@ def test_stock_guides_can_follow(ltx, crowded):
     assert cropped["samples"].shape[2] == T
 
 
+def test_an_ic_lora_with_a_small_reference_can_follow(ltx, crowded):
+    """Its reference clip has half the size: core spreads its tokens over the frame, and drops those in between."""
+    positive, negative, latent = ltx.encode(crowded)
+    appended = latent["samples"].unbind()[0].shape[2] - T
+    video, audio = nodes_lt.LTXVSeparateAVLatent.execute(latent).result
+    (parameters,) = nodes_lt.GetICLoRAParameters.execute(Lora({"reference_downscale_factor": "2"})).result
+    clip = noise(9, HEIGHT, WIDTH, 3, seed=8)
+    guide = (ltx.vae, video, clip, 0, 1.0, None, parameters)
+    *guided, video = nodes_lt.LTXVAddGuide.execute(positive, negative, *guide).result
+    assert video["samples"].shape[2] == T + appended + 2
+    sampled = ltx.sample(*guided, nodes_lt.LTXVConcatAVLatent.execute(video, audio).result[0])
+    reference = 2 * (H // 2) * (W // 2)
+    assert ltx.calls[0].places[0, -reference:].unique(dim=0).tolist() == [[0, 1], [1, 9]]
+    done, given = finish(sampled)["samples"].unbind(), latent[FINISH]
+    for stream, clean, kept in zip(done, given.given, given.kept, strict=True):
+        assert (
+            stream.shape[1:] == clean.shape[1:]
+            and kept.any()
+            and torch.equal(stream[kept.expand_as(stream)], clean[kept.expand_as(clean)])
+        )
+
+
+@dataclass
+class Lora:
+    """What a LoRA loader gives, as far as 'Get IC-LoRA Parameters' looks at it."""
+
+    metadata: dict[str, str]
+
+    def get_attachment(self, name: str) -> dict[str, str]:
+        return {"lora_metadata": self.metadata}[name]
+
+
 # --- errors
 
 
