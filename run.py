@@ -138,7 +138,7 @@ def test(cache: Cache, pytest_arguments: list[str]) -> int:
         "ruff check": ["ruff", "check", "."],
         "ruff format": ["ruff", "format", "--check", "."],
         "mypy": ["mypy"],
-        "pytest": ["pytest", "--numprocesses=2", "--dist=loadfile", *pytest_arguments],
+        "pytest": ["pytest", "--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder", *pytest_arguments],
     }
     environment = processes.clean_environment(COMFYUI_PATH=str(setup.comfyui))
     results = []

@@ -10,7 +10,8 @@ from launcher.server import Server
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
-# They come last and in this order: what tests/server has run, the browser's Run button gets from ComfyUI's cache.
+# They come last and in this order: what tests/server has run, the browser's Run button gets from ComfyUI's cache, and
+# Playwright leaves an event loop running in its process, in which no other test can have one.
 LAST = ("server", "browser")
 
 
