@@ -256,7 +256,8 @@ class ComfyPage:
     def finish(self, prompt_id: str) -> dict[str, Any]:
         """The entry of the history once the prompt has come to a good end."""
         end = self.page.wait_for_function("id => probe.ended[id]", arg=prompt_id, timeout=RUN).json_value()
-        entry = self.server.get(f"/history/{prompt_id}")[prompt_id]
+        # the page is told a moment before the history has it
+        entry = wait_until(self.page, lambda: self.server.get(f"/history/{prompt_id}").get(prompt_id))
         assert end == "execution_success", entry["status"]
         return entry
 
