@@ -179,10 +179,10 @@ def test_picker_shows_folders_and_finds(comfy, editor):
     search.fill("no such file")
     editor.root.get_by_text("No file of that name").wait_for()
     search.fill("day 1/")
+    found = editor.root.get_by_role("option", name="shots/day 1/square.png")
+    found.wait_for()
     comfy.page.keyboard.press("ArrowDown")
-    assert editor.root.get_by_role("option", name="shots/day 1/square.png").evaluate(
-        "e => e === document.activeElement"
-    )
+    wait_until(comfy.page, lambda: found.evaluate("e => e === document.activeElement"))
     comfy.page.keyboard.press("Enter")
     document = editor.wait_for(lambda document: document["placements"])
     assert [media["file"] for media in document["media"].values()] == ["shots/day 1/square.png"]

@@ -25,8 +25,8 @@ export class Picker {
     this.note = element("p", "note", { role: "status" });
     const keydown = (event) => this.#key(event);
     this.root = element("div", "picker", { keydown }, this.search, this.list, this.note);
-    /** @type {string[]} */
-    this.files = [];
+    /** @type {string[] | null} null: not known yet */
+    this.files = null;
     this.cut = false;
     // a picture is asked for once one would see it
     this.observer = new IntersectionObserver(
@@ -45,6 +45,7 @@ export class Picker {
   }
 
   #show() {
+    if (!this.files) return;
     const words = this.search.value.toLowerCase();
     const fitting = this.files.filter((name) => name.toLowerCase().includes(words));
     const shown = fitting.slice(0, MOST_SHOWN);
