@@ -14,9 +14,10 @@ from typing import Any
 
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Response, Route
-from server_tools import ROOT, Prompt
+from server_tools import ROOT, Prompt, read_workflow
 
 from launcher.server import Server
+from launcher.workflow import to_prompt
 from run import BROWSERS
 
 ARTEFACTS = ROOT / "output" / "browser"
@@ -494,3 +495,22 @@ class ClipView:
 def canonical(document: Mapping[str, Any]) -> str:
     """The document as the editor writes it."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def check_opening(comfy: ComfyPage, object_info: dict[str, Any], name: str) -> Prompt:
+    """Open a shipped workflow: nothing is missing, and nothing changes, also after it is saved. Return its prompt."""
+    workflow = read_workflow(name)
+    comfy.open(ROOT / "workflows" / f"{name}.json")
+    assert (comfy.missing_nodes(), comfy.messages()) == ([], [])
+    saved, prompt = comfy.saved(), comfy.prompt()
+    assert values(saved) == values(workflow)
+    assert prompt == to_prompt(workflow, object_info)
+    if not comfy.vue_nodes:  # the graph is the same there, and its nodes take long to be made
+        comfy.reload(saved)
+        assert comfy.prompt() == prompt
+    return prompt
+
+
+def values(workflow: dict[str, Any]) -> dict[int, Any]:
+    """The values of all widgets, by node."""
+    return {node["id"]: node["widgets_values"] for node in workflow["nodes"] if node.get("widgets_values")}
