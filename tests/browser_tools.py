@@ -32,6 +32,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--mute-audio",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing but the server can be reached
 ]
 MODES = ("classic", "nodes 2.0")
 # So that nothing but the workflow is on the screen, and nothing is left of the page before.
@@ -170,7 +171,8 @@ class ComfyPage:
         self.page = context.new_page()
         self.page.on("console", self._listen)
         self.page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
-        self.page.route("**/*", self._route)
+        if not scripts:
+            self.page.route(f"**{PACK_SCRIPTS}**/*.js", Route.abort)  # any route slows every request down
         self.page.goto(f"{server.url}/{query}", wait_until="domcontentloaded", timeout=LOAD)
         self._wait_until_ready()
 
@@ -184,14 +186,6 @@ class ComfyPage:
         usual = (*USUAL, *self.foreseen, *(() if self._scripts else (PACK_SCRIPTS,)))
         if message.type in ("error", "warning") and not any(words in text for words in usual):
             self.problems.append(text)
-
-    def _route(self, route: Route) -> None:
-        url = route.request.url
-        blocked = not self._scripts and PACK_SCRIPTS in url and url.endswith(".js")
-        if url.startswith((self.server.url, "data:", "blob:")) and not blocked:
-            route.continue_()
-        else:
-            route.abort()
 
     def close(self) -> None:
         self.page.context.close()

@@ -1,4 +1,4 @@
-"""The shipped workflows in the browser: opened, saved, and run from the Run button to a result that one sees and hears."""
+"""The shipped workflows in the browser: opened, saved, and run from the Run button to what one sees and hears."""
 
 import pytest
 from browser_tools import check_opening
