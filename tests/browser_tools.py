@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Response, Route
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Response
 from server_tools import ROOT, Prompt, read_workflow
 
 from launcher.server import Server
@@ -172,7 +172,9 @@ class ComfyPage:
         self.page.on("console", self._listen)
         self.page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
         if not scripts:
-            self.page.route(f"**{PACK_SCRIPTS}**/*.js", Route.abort)  # any route slows every request down
+            self.page.route(
+                f"**{PACK_SCRIPTS}**/*.js", lambda route: route.abort()
+            )  # any route slows every request down
         self.page.goto(f"{server.url}/{query}", wait_until="domcontentloaded", timeout=LOAD)
         self._wait_until_ready()
 
