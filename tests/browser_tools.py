@@ -171,10 +171,8 @@ class ComfyPage:
         self.page = context.new_page()
         self.page.on("console", self._listen)
         self.page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
-        if not scripts:
-            self.page.route(
-                f"**{PACK_SCRIPTS}**/*.js", lambda route: route.abort()
-            )  # any route slows every request down
+        if not scripts:  # any route slows every request down
+            self.page.route(f"**{PACK_SCRIPTS}**/*.js", lambda route: route.abort())
         self.page.goto(f"{server.url}/{query}", wait_until="domcontentloaded", timeout=LOAD)
         self._wait_until_ready()
 
