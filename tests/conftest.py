@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,16 @@ from launcher.server import Server
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
-# They come last and in this order: what tests/server has run, the browser's Run button gets from ComfyUI's cache, and
-# Playwright leaves an event loop running in its process, in which no other test can have one.
-LAST = ("server", "browser")
+# They come last, for Playwright leaves an event loop running in its process, in which no other test can have one. And in
+# this order: while one process is busy with the last file of tests/server, which runs the workflows, the other begins
+# with the editor; so it is most likely the first that has to run them in the browser, and its ComfyUI has them cached.
+LAST = ("server", "browser/test_editor.py", "browser/test_workflows.py", "browser")
 
 
 def pytest_collection_modifyitems(items):
-    tests = Counter(item.path for item in items)
-
-    def place(item) -> tuple[int, int]:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        # The file with the most tests first: a process that begins it when the other has ended would be alone with it.
-        return (LAST.index(folder), -tests[item.path]) if folder in LAST else (-1, 0)
+    def place(item) -> int:
+        path = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((i for i, start in enumerate(LAST) if path.startswith(start)), -1)
 
     items.sort(key=place)
 
