@@ -10,9 +10,9 @@ from launcher.server import Server
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
-# They come last, for Playwright leaves an event loop running in its process, in which no other test can have one. And in
-# this order: while one process is busy with the last file of tests/server, which runs the workflows, the other begins
-# with the editor; so it is most likely the first that has to run them in the browser, and its ComfyUI has them cached.
+# They come last, for Playwright leaves an event loop running in its process, in which no other test can have one. And
+# in this order: while one process is busy with the last file of tests/server, which runs the workflows, the other
+# begins with the editor; so most likely the first also runs them in the browser, and its ComfyUI has them cached.
 LAST = ("server", "browser/test_editor.py", "browser/test_workflows.py", "browser")
 
 
