@@ -73,17 +73,15 @@ class Pixels:
             part.copy_(end if mask is None else torch.lerp(part, end, mask))
         return kept
 
-    def patch(self, frame: int, placements: Iterable[str]) -> Tensor:
-        """What some placements (their ids) show on a frame, as an in-context patch: [H, W, 3], -1..1.
+    def patch(self, frame: int, placements: Iterable[str], ground: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What some placements (their ids) show on a frame, [H, W, 3] in 0..1, and where they do, [H, W] bool.
 
-        All else is 0, mid grey (VideoCanvas sec. 3.2). Of what is kept it shows the given pixels, above all guides.
+        All else is the `ground`, [H, W, 3] in 0..1: mid grey in context (VideoCanvas sec. 3.2). Of what is kept it
+        shows the given pixels, above all guides.
         """
-        return 2 * self.context(frame, placements)[0] - 1
-
-    def context(self, frame: int, placements: Iterable[str]) -> tuple[Tensor, Tensor]:
-        """A `patch` in 0..1, [H, W, 3], and where it shows anything, [H, W] bool."""
         wanted = set(placements)
-        picture = torch.full((self.document.height, self.document.width, 3), 0.5)
+        size = self.document.height, self.document.width, 3
+        picture = torch.full(size, 0.5) if ground is None else ground.clone()
         shown = torch.zeros(self.document.height, self.document.width, dtype=torch.bool)
         for layer in self._layers.of(frame, "guide"):
             if self.document.placements[layer.placement].id in wanted:

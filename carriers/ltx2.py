@@ -418,7 +418,7 @@ class _CanvasEncoder:
                 yield latent, frame.picture, frame.given & self._pixels_of(left[latent])
         if self.way.patch_method == "latent_replacement":
             for patch in reversed(self.plan.patches):
-                yield self.grid.latent_of(patch.frame), *self.pixels.context(patch.frame, patch.placements)
+                yield self.grid.latent_of(patch.frame), *self.pixels.patch(patch.frame, patch.placements)
 
     def _pixels_of(self, cells: Tensor) -> Tensor:
         """[h, w] -> [H, W]"""
@@ -454,7 +454,7 @@ class _CanvasEncoder:
             spans = self._spans(first.frame, self.grid.latent_frames(len(run.patches)))
 
         def draw(i: int) -> tuple[Tensor, Tensor]:
-            return self.pixels.context(run.patches[i].frame, run.patches[i].placements)
+            return self.pixels.patch(run.patches[i].frame, run.patches[i].placements)
 
         return self._shown(run.window, draw, spans, padded=self.way.patch_layout == "zero_padded")
 

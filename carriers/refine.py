@@ -104,7 +104,7 @@ def _drawn(chunks: Iterable[Tensor], pixels: Pixels, plan: Plan) -> Iterator[Ten
             frame = pixels.frame(index)  # its picture is on black
             picture.mul_(1 - frame.weight[..., None].to(picture)).add_(frame.picture.to(picture))
             if index in patches:
-                patch = pixels.patch(index, patches[index].placements).to(picture)
-                picture.copy_(torch.where((patch != 0).any(-1, keepdim=True), (patch + 1) / 2, picture))
+                ground = picture.to("cpu", torch.float32)
+                picture.copy_(pixels.patch(index, patches[index].placements, ground)[0])
         yield chunk
         first += len(chunk)

@@ -212,7 +212,7 @@ class _CanvasEncoder:
 
     def _patch(self, patch: Patch) -> Tensor:
         """A patch on a frame that is otherwise grey, [H, W, 3] in 0..1."""
-        return self.pixels.context(patch.frame, patch.placements)[0]
+        return self.pixels.patch(patch.frame, patch.placements)[0]
 
     def _patches(self, method: PatchMethod) -> list[dict]:
         """In-context entries of the patches (VideoCanvas sec. 3.2, or what it compares with)."""
@@ -249,7 +249,7 @@ class _CanvasEncoder:
         """
         replaced = kept.clone()
         for patch in self.plan.patches:
-            picture, shown = self.pixels.context(patch.frame, patch.placements)
+            picture, shown = self.pixels.patch(patch.frame, patch.placements)
             slot = self.grid.latent_of(patch.frame)
             cells = self._filled_cells(shown) & ~kept[slot]
             latent = self.video.picture(picture).to(video)

@@ -201,10 +201,7 @@ class Ground:
         """[H, W, 3], black where nothing was placed."""
         picture = self.pixels.frame(frame).picture
         guides = [guide.id for guide in self.guides if 0 <= frame - guide.frame < guide.frames]
-        if not guides:
-            return picture
-        shown = self.pixels.patch(frame, guides)  # -1..1, 0 where there is none
-        return torch.where((shown != 0).any(-1, keepdim=True), (shown + 1) / 2, picture)
+        return self.pixels.patch(frame, guides, picture)[0]
 
 
 def thumbnail(seen: Frame, ground: Tensor, width: int, height: int) -> np.ndarray:

@@ -458,7 +458,7 @@ def test_every_pixel_of_a_patch_has_one_token(ltx, seed):
     plan = compile_canvas(canvas, Ltx2Carrier.video, Ltx2Carrier.audio)
     pixels, shown = Pixels(canvas), torch.zeros(frames, *plan.given.shape[1:], dtype=torch.bool)
     for patch in plan.patches:
-        of_frame = pixels.context(patch.frame, patch.placements)[1]
+        of_frame = pixels.patch(patch.frame, patch.placements)[1]
         shown[patch.frame] = of_frame.unflatten(1, (-1, 32)).unflatten(0, (-1, 32)).any(3).any(1)
 
     positive, negative, latent = ltx.encode(canvas)

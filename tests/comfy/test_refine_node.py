@@ -134,6 +134,14 @@ def test_a_single_picture_replaces_its_frame_or_a_part_of_it(refine, canvas, vae
     assert torch.allclose(corner[:, :, 2, 4:, 4:], plain[:, :, 2, 4:, 4:], atol=1e-5)
 
 
+def test_a_guide_of_mid_grey_is_no_hole(refine, canvas):
+    grey, plain = torch.full((1, 64, 64, 3), 0.5), refine()[3]["samples"]
+    kept, guide = (
+        refine(canvas=canvas.place_image(grey, frame=6, role=role))[3]["samples"] for role in ("keep", "guide")
+    )
+    assert torch.equal(guide, kept) and not torch.allclose(guide[:, :, 2], plain[:, :, 2], atol=0.1)
+
+
 def test_references_stay_and_the_small_clips_own_patches_go(refine, refiner, prompts, vae, small):
     entries = [{"latent": torch.zeros(1, 4, 1, 4, 4), "times": (time,)} for time in (-1.0, 0.5)]
     values = {"skycanvas_video_context": entries, "skycanvas_audio_context": [{"latent": None, "times": (0.0,)}]}

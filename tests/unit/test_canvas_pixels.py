@@ -62,9 +62,9 @@ def test_pictures_and_weights_are_numbers_in_range(canvas):
     pixels = Pixels(canvas)
     names = [placement.id for placement in canvas.document.placements]
     for index in range(canvas.document.frames):
-        frame, patch = pixels.frame(index), pixels.patch(index, names)
-        for value, low in ((frame.picture, 0), (frame.weight, 0), (patch, -1)):
-            assert value.isfinite().all() and value.min() >= low and value.max() <= 1
+        frame, (patch, _) = pixels.frame(index), pixels.patch(index, names)
+        for value in (frame.picture, frame.weight, patch):
+            assert value.isfinite().all() and value.min() >= 0 and value.max() <= 1
         assert (frame.weight[frame.given] == 1).all()
         assert (frame.picture[frame.weight == 0] == 0).all()
         assert (frame.picture <= frame.weight[..., None] + 1e-6).all()  # on black
@@ -267,10 +267,21 @@ def test_a_region_moves(canvas):
 def test_a_patch_is_grey_outside_what_it_shows(canvas):
     image = noise(1, 1, 4, 6, 3)
     canvas = canvas.place_image(image, box=box(3, 2, 6, 4)).place_image(noise(2, 1, 4, 4, 3), box=box(20, 0, 4, 4))
-    patch = Pixels(canvas).patch(0, ["placement_1"])
-    assert torch.equal(patch[2:6, 3:9], 2 * image[0] - 1)
-    patch[2:6, 3:9] = 0
-    assert not patch.any()
+    patch, shown = Pixels(canvas).patch(0, ["placement_1"])
+    assert torch.equal(patch[2:6, 3:9], image[0])
+    assert shown[2:6, 3:9].all() and shown.sum() == 4 * 6
+    assert (patch[~shown] == 0.5).all()
+
+
+@pytest.mark.parametrize("opacity", [1.0, 0.25])
+def test_a_patch_lies_on_the_ground_that_is_asked_for(canvas, opacity):
+    """Also where it is mid grey, and so that soft edges let through what is under them."""
+    ground, alpha = noise(2, 1, 16, 32, 3)[0], torch.full((1, 4, 6), opacity)
+    canvas = canvas.place_image(torch.full((1, 4, 6, 3), 0.5), box=box(3, 2, 6, 4), role="guide", alpha=alpha)
+    before = ground.clone()
+    patch, shown = Pixels(canvas).patch(0, ["placement_1"], ground)
+    torch.testing.assert_close(patch[2:6, 3:9], torch.lerp(ground[2:6, 3:9], torch.tensor(0.5), opacity))
+    assert torch.equal(patch[~shown], ground[~shown]) and torch.equal(ground, before)
 
 
 def test_a_guide_is_shown_in_patches_only(canvas):
@@ -278,20 +289,20 @@ def test_a_guide_is_shown_in_patches_only(canvas):
     pixels = Pixels(canvas.place_image(image, role="guide", alpha=alpha))
     frame = pixels.frame(0)
     assert not frame.picture.any() and not frame.weight.any() and (frame.owner == NOBODY).all()
-    torch.testing.assert_close(pixels.patch(0, ["placement_1"]), image[0] - 0.5)
-    assert not pixels.patch(1, ["placement_1"]).any()
+    torch.testing.assert_close(pixels.patch(0, ["placement_1"])[0], image[0] / 2 + 0.25)
+    assert not pixels.patch(1, ["placement_1"])[1].any()
 
 
 def test_what_is_kept_lies_above_guides_in_a_patch(canvas):
     kept, guide = noise(1, 1, 4, 4, 3), noise(2, 1, 16, 32, 3)
     pixels = Pixels(canvas.place_image(kept).place_image(guide, role="guide"))
-    patch = pixels.patch(0, ["placement_1", "placement_2"])
-    assert torch.equal(patch[:4, :4], 2 * kept[0] - 1)
-    assert torch.equal(patch[4:], 2 * guide[0, 4:] - 1)
+    patch, _ = pixels.patch(0, ["placement_1", "placement_2"])
+    assert torch.equal(patch[:4, :4], kept[0])
+    assert torch.equal(patch[4:], guide[0, 4:])
 
 
 def test_a_patch_shows_given_pixels_only(canvas):
     canvas = canvas.place_image(noise(1, 1, 16, 32, 3)).region_box("generate", box(0, 0, 16, 16))
     canvas = canvas.place_image(noise(2, 1, 4, 4, 3), box=box(28, 0, 4, 4))
-    patch = Pixels(canvas).patch(0, ["placement_1"])
-    assert not patch[:, :16].any() and not patch[:4, 28:].any() and patch[4:, 16:].all()
+    _, shown = Pixels(canvas).patch(0, ["placement_1"])
+    assert not shown[:, :16].any() and not shown[:4, 28:].any() and shown[4:, 16:].all()
