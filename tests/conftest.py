@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, request):
+def server(tmp_path_factory):
     comfyui = Path(os.environ.get("COMFYUI_PATH", ""))
     if not (comfyui / "main.py").is_file():
         raise pytest.UsageError("these tests need COMFYUI_PATH to name a ComfyUI: `python3 run.py test` sets it")
@@ -33,9 +33,6 @@ def server(tmp_path_factory, request):
 
     folder = tmp_path_factory.mktemp("server")
     add_tiny_ltx(folder / "base", comfyui)
-    patch = pytest.MonkeyPatch()
-    patch.setenv("OMP_NUM_THREADS", "1")  # Mini is small: a second thread would only wait for the first
-    request.addfinalizer(patch.undo)
     with Server(
         python=Path(sys.executable),
         comfyui=comfyui,
