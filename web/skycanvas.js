@@ -116,8 +116,8 @@ function attachEditor(node) {
     binding.home?.replaceWith(home);
     binding.home = home;
     bound.add(binding);
-    if (binding.editor.dialog === null) home.append(binding.editor.root);
-    else binding.editor.home = home;
+    if (binding.editor.fullScreen.dialog === null) home.append(binding.editor.root);
+    else binding.editor.fullScreen.home = home;
     binding.readSoon();
   };
   comfy.chain(node, "onAdded", bind);
@@ -163,7 +163,7 @@ comfy.register({
   name: "SkyCanvas",
   afterConfigureGraph() {
     // a node that is gone for good takes no more edits
-    for (const { editor } of waiting.values()) comfy.attempt(() => editor.dialog?.close());
+    for (const { editor } of waiting.values()) comfy.attempt(() => editor.fullScreen.close());
   },
   nodeCreated(node) {
     comfy.attempt(() => {

@@ -1,4 +1,4 @@
-"""ComfyUI in the test process, the pack as package `skycanvas`, and a tiny random Mini instead of the shipped one."""
+"""ComfyUI in the test process, the pack as package `skycanvas`, and tiny random models instead of the real ones."""
 
 import asyncio
 import atexit
@@ -64,6 +64,11 @@ def import_pack() -> PackImport:
 PACK = import_pack()
 
 sys.path.append(str(ROOT / "tests"))
+from ltx_canvas_tools import FRAMES, HEIGHT, LEFT, PATCH, WIDTH, Ltx, load_ltx  # noqa: E402
+from node_tools import noise  # noqa: E402
+from skycanvas.canvas.canvas import Canvas  # noqa: E402
+from skycanvas.canvas.document import Box  # noqa: E402
+from tiny_ltx import VERSIONS, write_tiny_ltx  # noqa: E402
 from tiny_mini import TinyMini, write_tiny_mini  # noqa: E402
 
 torch.set_num_threads(1)
@@ -120,3 +125,34 @@ def vae(loaded):
 @pytest.fixture
 def audio_vae(loaded):
     return loaded[3]
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def tiny_ltx(request, tmp_path_factory) -> Ltx:
+    """LTX-2.0, and LTX-2.3."""
+    return load_ltx(write_tiny_ltx(tmp_path_factory.mktemp("ltx"), request.param))
+
+
+@pytest.fixture
+def ltx(tiny_ltx, monkeypatch) -> Ltx:
+    """The model, whose evaluations are noted."""
+    tiny_ltx.watch(monkeypatch)
+    return tiny_ltx
+
+
+@pytest.fixture
+def canvas() -> Canvas:
+    """192 x 128 pixels, 17 frames: on LTX-2 3 latent frames of 4 x 6 cells, 17 audio latents."""
+    return Canvas.new(WIDTH, HEIGHT, FRAMES, 25.0)
+
+
+@pytest.fixture
+def crowded(canvas) -> Canvas:
+    """Something of everything: kept cells, patches, a clip in context, sound, a reference and a voice."""
+    canvas = canvas.place_image(noise(1, HEIGHT, WIDTH, 3)).place_clip(noise(17, HEIGHT, 64, 3, seed=2), 25.0, box=LEFT)
+    canvas = canvas.place_image(noise(1, 96, 64, 3, seed=3), frame=13, box=PATCH)
+    canvas = canvas.place_image(noise(1, 40, 50, 3, seed=4), frame=5, box=Box(x=90, y=11, width=50, height=40))
+    canvas = canvas.place_sound(0.1 * noise(1, 11025, seed=5), 44100)
+    return canvas.reference(noise(1, 128, 96, 3, seed=6), kind="image").reference(
+        0.1 * noise(1, 5000, seed=7), kind="sound", sample_rate=44100
+    )

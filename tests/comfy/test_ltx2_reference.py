@@ -5,53 +5,20 @@ Core's layers and its rotary positions are used, but nothing of what it does wit
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import comfy.samplers
-import comfy.sd
-import comfy.utils
 import pytest
 import torch
-from node_tools import noise, run
+from ltx_canvas_tools import FRAMES, HEIGHT, LEFT, PATCH, SPANS, WIDTH, H, Ltx, T, W, places
+from node_tools import noise
 from skycanvas.canvas.canvas import Canvas
-from skycanvas.canvas.document import Box
 from skycanvas.carriers.carrier import noise_for
-from skycanvas.nodes.encode import SkyCanvasEncode
-from tiny_ltx import VERSIONS, text_conditioning, write_tiny_ltx
 from torch import Tensor
 
-WIDTH, HEIGHT, FRAMES, FPS = 192, 128, 17, 24.0
-T, H, W, L = 3, 4, 6, 18  # latents of the picture, and of the sound
-SPANS = [(0, 1), (1, 9), (9, 17)]  # frames that a latent frame stands for
+FPS = 24.0
+L = 18  # latents of the sound
 SIGMA = 0.7
-LEFT = Box(x=0, y=0, width=64, height=HEIGHT)
-PATCH = Box(x=128, y=32, width=64, height=96)
 HEARD = 8  # latents that 13000 samples at 44100 Hz fill: 441 of the first one, 1764 of each that follows
-
-
-@dataclass
-class Ltx:
-    model: Any
-    vae: comfy.sd.VAE
-    audio_vae: comfy.sd.VAE
-    prompt: list
-
-    @property
-    def network(self):
-        return self.model.model.diffusion_model
-
-
-@pytest.fixture(scope="module", params=VERSIONS)
-def ltx(request, tmp_path_factory) -> Ltx:
-    files = write_tiny_ltx(tmp_path_factory.mktemp("ltx"), request.param)
-
-    def load_vae(path):
-        sd, metadata = comfy.utils.load_torch_file(str(path), return_metadata=True)
-        return comfy.sd.VAE(sd=sd, metadata=metadata)
-
-    with torch.inference_mode():
-        model = comfy.sd.load_diffusion_model(str(files.model))
-        return Ltx(model, load_vae(files.vae), load_vae(files.audio_vae), text_conditioning(1, files.version))
 
 
 # --- what lies on the canvas
@@ -72,8 +39,7 @@ def canvas() -> Canvas:
 
 def evaluated(ltx: Ltx, canvas: Canvas, monkeypatch) -> tuple[list[Tensor], list[Tensor]]:
     """Noise of the clip, and what the network makes of the canvas at one noise level, through stock sampling."""
-    given = {"vae": ltx.vae, "audio_vae": ltx.audio_vae, "positive": ltx.prompt, "negative": ltx.prompt}
-    positive, _, latent = run(SkyCanvasEncode, model=ltx.model, canvas=canvas, **given)
+    positive, _, latent = ltx.encode(canvas)
     forward, outputs = ltx.network.forward, []
 
     def recorded(*args, **kwargs):
@@ -118,10 +84,6 @@ class Sequence:
     fps: float = FPS
 
 
-def cells(first: tuple[int, int], rows: range, columns: range) -> list[list[tuple[int, int]]]:
-    return [[first, (32 * row, 32 * row + 32), (32 * column, 32 * column + 32)] for row in rows for column in columns]
-
-
 def by_hand(
     ltx: Ltx, noises: list[Tensor], *, frame: int = 13, right: int = 0, level: float = 0.0, kept: bool = True
 ) -> Sequence:
@@ -133,14 +95,10 @@ def by_hand(
         clean[..., :2, :] = ltx.vae.encode(goes_on).movedim(1, -1)[..., :2, :]
         levels[..., :2, :] = 0
     patch = ltx.vae.encode(PICTURE).movedim(1, -1)
-    places = [place for span in SPANS for place in cells(span, range(H), range(W))]
-    places += [
-        [time, rows, (start + right, end + right)]
-        for time, rows, (start, end) in cells((frame, frame + 1), range(1, 4), range(4, 6))
-    ]
+    beside = places([(frame, frame + 1)], range(1, 4), range(4, 6)) + torch.tensor([0, 0, right])[:, None, None]
     video = Tokens(
         torch.cat([clean.reshape(1, -1, 128), patch.reshape(1, -1, 128)], dim=1),
-        torch.tensor(places).movedim(0, 1)[None],
+        torch.cat([places(SPANS), beside], dim=1)[None],
         torch.cat([levels.reshape(1, -1, 1), torch.full((1, 6, 1), level)], dim=1),
     )
 
@@ -167,7 +125,7 @@ def forward(ltx: Ltx, sequence: Sequence) -> list[Tensor]:
     network, video, audio = ltx.network, sequence.video, sequence.audio
     streams = [network.patchify_proj(video.latents), network.audio_patchify_proj(audio.latents)]
     modulation, last, _ = network._prepare_timestep(video.levels, 1, torch.float32, a_timestep=audio.levels)
-    context, _ = network._prepare_context(ltx.prompt[0][0], 1, streams)
+    context, _ = network._prepare_context(ltx.prompts[0][0][0], 1, streams)
     rotations = network._prepare_positional_embeddings([video.places, audio.places], sequence.fps, torch.float32)
     streams = network._process_transformer_blocks(streams, context, None, modulation, rotations)
     ends = [
@@ -188,27 +146,27 @@ def difference(a: list[Tensor], b: list[Tensor]) -> list[float]:
     return [float((x - y).abs().max()) for x, y in zip(a, b, strict=True)]
 
 
-def test_the_network_sees_the_tokens_that_the_canvas_means(ltx, canvas, monkeypatch):
-    noises, output = evaluated(ltx, canvas, monkeypatch)
-    sequence = by_hand(ltx, noises)
+def test_the_network_sees_the_tokens_that_the_canvas_means(tiny_ltx, canvas, monkeypatch):
+    noises, output = evaluated(tiny_ltx, canvas, monkeypatch)
+    sequence = by_hand(tiny_ltx, noises)
     assert sequence.video.latents.shape[1] == T * H * W + 6 and sequence.audio.latents.shape[1] == 4 + L
-    assert difference(output, forward(ltx, sequence)) == [0.0, 0.0]
+    assert difference(output, forward(tiny_ltx, sequence)) == [0.0, 0.0]
 
 
-def padded(sequence: Sequence, ltx: Ltx) -> Sequence:
+def padded(sequence: Sequence) -> Sequence:
     """Nothing dropped: the rest of the patch's frame, which the latent holds as zeros, is seen too."""
-    video, beside = sequence.video, torch.tensor(cells((13, 14), range(H), range(W))[:18])
+    video, beside = sequence.video, places([(13, 14)])[:, :18]
     return replace(
         sequence,
         video=Tokens(
             torch.cat([video.latents, torch.zeros(1, 18, 128)], dim=1),
-            torch.cat([video.places, beside.movedim(0, 1)[None]], dim=2),
+            torch.cat([video.places, beside[None]], dim=2),
             torch.cat([video.levels, torch.zeros(1, 18, 1)], dim=1),
         ),
     )
 
 
-def without_voice(sequence: Sequence, ltx: Ltx) -> Sequence:
+def without_voice(sequence: Sequence) -> Sequence:
     audio = sequence.audio
     return replace(sequence, audio=Tokens(audio.latents[:, 4:], audio.places[:, :, 4:], audio.levels[:, 4:]))
 
@@ -222,13 +180,13 @@ def without_voice(sequence: Sequence, ltx: Ltx) -> Sequence:
         ({"kept": False}, None),
         ({}, padded),
         ({}, without_voice),
-        ({}, lambda sequence, ltx: replace(sequence, fps=25.0)),
+        ({}, lambda sequence: replace(sequence, fps=25.0)),
     ],
     ids=["frame 14", "x + 32", "a noisy patch", "nothing kept", "nothing dropped", "no voice", "25 fps"],
 )
-def test_other_tokens_give_another_result(ltx, canvas, monkeypatch, changes, also):
-    noises, output = evaluated(ltx, canvas, monkeypatch)
-    sequence = by_hand(ltx, noises, **changes)
+def test_other_tokens_give_another_result(tiny_ltx, canvas, monkeypatch, changes, also):
+    noises, output = evaluated(tiny_ltx, canvas, monkeypatch)
+    sequence = by_hand(tiny_ltx, noises, **changes)
     if also:
-        sequence = also(sequence, ltx)
-    assert min(difference(output, forward(ltx, sequence))) > 1e-5
+        sequence = also(sequence)
+    assert min(difference(output, forward(tiny_ltx, sequence))) > 1e-5

@@ -41,7 +41,7 @@ def test_javascript():
 @needs_node
 def test_python_reads_what_javascript_writes_and_writes_the_same():
     script = """
-        import { canonical } from "../../web/editor/document.js";
+        import { canonical } from "../../web/editor/schema.js";
         import { editedDocuments } from "./random_documents.mjs";
         for (const document of editedDocuments(400, 10_000)) console.log(canonical(document));
     """
@@ -53,7 +53,8 @@ def test_python_reads_what_javascript_writes_and_writes_the_same():
 @needs_node
 def test_boxes_of_both_are_the_same_at_every_frame():
     script = """
-        import { boxAt, canonical, itemsOf } from "../../web/editor/document.js";
+        import { itemsOf } from "../../web/editor/document.js";
+        import { boxAt, canonical } from "../../web/editor/schema.js";
         import { editedDocuments } from "./random_documents.mjs";
         for (const document of editedDocuments(200, 20_000)) {
           const moving = itemsOf(document).filter((item) => "box" in item);

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import test from "node:test";
 
-import * as model from "../../web/editor/document.js";
+import * as model from "./operations.mjs";
 import { Random, randomDocument, randomEdit } from "./random_documents.mjs";
 
 const { canonical, CanvasError, compare, empty, find, itemsOf, lost, parse, spanOf } = model;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { CanvasError, parse } from "../../web/editor/document.js";
+import { CanvasError, parse } from "../../web/editor/schema.js";
 import { TEMPLATES, translated } from "../../web/errors.js";
 
 const BAD = JSON.parse(readFileSync(new URL("../vectors/canvas/bad.json", import.meta.url), "utf8"));

@@ -1,7 +1,8 @@
 /** Latent grids in time: those of canvas/grid.py, for Mini and for LTX-2. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { empty, setCanvas } from "../../web/editor/document.js";
+import { empty } from "../../web/editor/document.js";
+import { setCanvas } from "../../web/editor/edit_canvas.js";
 import { audioLatentOf, boundariesNear, framesOf, latentOf, MINI } from "../../web/editor/grid.js";
 
 const LTX = { temporal: 8, seconds: 0.04, first: 0.01 };

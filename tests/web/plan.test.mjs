@@ -1,7 +1,8 @@
 /** The plan of the server: how it is unpacked, and that only the last one counts. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { empty, setCanvas } from "../../web/editor/document.js";
+import { empty } from "../../web/editor/document.js";
+import { setCanvas } from "../../web/editor/edit_canvas.js";
 import { MINI } from "../../web/editor/grid.js";
 import { bits, decode, notesOn, PlanView, sharesOf } from "../../web/editor/plan.js";
 import { Session } from "../../web/editor/session.js";

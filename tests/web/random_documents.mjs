@@ -1,6 +1,6 @@
 // Random canvases and random edits of them, the same for the same seed.
 
-import * as model from "../../web/editor/document.js";
+import * as model from "./operations.mjs";
 
 /** Numbers in [0, 1) (mulberry32). */
 export function generator(seed) {

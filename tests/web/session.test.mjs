@@ -3,21 +3,15 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import {
-  add,
-  canonical,
-  empty,
-  itemsOf,
-  moveInTime,
-  parse,
-  remove,
-  setCanvas,
-  update,
-} from "../../web/editor/document.js";
+import { empty, itemsOf } from "../../web/editor/document.js";
 import { ArrowKeys } from "../../web/editor/dom.js";
+import { setCanvas } from "../../web/editor/edit_canvas.js";
+import { add, remove, update } from "../../web/editor/edit_items.js";
+import { moveInTime } from "../../web/editor/edit_time.js";
+import { canonical, parse } from "../../web/editor/schema.js";
 import { Session, TOOLS } from "../../web/editor/session.js";
+import * as model from "./operations.mjs";
 import { Random, randomDocument, randomEdit } from "./random_documents.mjs";
-import * as model from "../../web/editor/document.js";
 
 const span = (id) => ({ kind: "span", id, action: "keep", time: 0, duration: 0.5 });
 const ONE = add(empty(), "regions", span("a"));

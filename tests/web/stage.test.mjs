@@ -1,7 +1,10 @@
 /** Where things lie on the stage, without a page. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CanvasError, canonical, empty, parse, setMedia, update } from "../../web/editor/document.js";
+import { opaqueBox } from "../../web/editor/brush.js";
+import { empty } from "../../web/editor/document.js";
+import { setMedia } from "../../web/editor/edit_canvas.js";
+import { update } from "../../web/editor/edit_items.js";
 import {
   around,
   between,
@@ -18,8 +21,8 @@ import {
   runs,
   zoomed,
 } from "../../web/editor/geometry.js";
-import { opaqueBox } from "../../web/editor/brush.js";
 import { cutShort, fileName, isUsed, placeFile, placeInput, replaceFile } from "../../web/editor/place.js";
+import { canonical, CanvasError, parse } from "../../web/editor/schema.js";
 
 const box = (x, y, width, height) => ({ x, y, width, height });
 const handle = (name) => HANDLES.find((handle) => handle.name === name);

@@ -1,8 +1,9 @@
 /** Arithmetic of the timeline, and the edits that only it makes. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { find, parse } from "../../web/editor/document.js";
-import { trimmed } from "../../web/editor/timeline.js";
+import { find } from "../../web/editor/document.js";
+import { parse } from "../../web/editor/schema.js";
+import { keyMoved, trimmed } from "../../web/editor/timeline_edits.js";
 import { clockText, film, filmRate, stepOf } from "../../web/editor/timescale.js";
 
 const canvas = parse(
@@ -84,4 +85,15 @@ test("a beginning that is trimmed with what follows leaves the item where it beg
   const result = trimmed(canvas, "a", "start", 8, true);
   assert.deepEqual(placeOf(result, "a"), [4, 6, 1.25]);
   assert.equal(find(result, "b").frame, 10);
+});
+
+test("a key is moved up to its neighbours, and to the ends of its item", () => {
+  const box = { x: 0, y: 0, width: 64, height: 64 };
+  const item = { frames: 10, path: [2, 5, 8].map((at) => ({ at, box })) };
+  const places = ({ path, at }) => [path.map((key) => key.at), at];
+  assert.deepEqual(places(keyMoved(item, 5, 1.4)), [[2, 6, 8], 6]);
+  assert.deepEqual(places(keyMoved(item, 5, 40)), [[2, 7, 8], 7]);
+  assert.deepEqual(places(keyMoved(item, 5, -40)), [[2, 3, 8], 3]);
+  assert.deepEqual(places(keyMoved(item, 2, -40)), [[1, 5, 8], 1]);
+  assert.deepEqual(places(keyMoved(item, 8, 40)), [[2, 5, 9], 9]);
 });

@@ -1,8 +1,12 @@
 /** Paints masks: strokes on the frame at the playhead, which become a region whose mask lies in the input folder. */
 import { said, t } from "../words.js";
-import { add, boxAt, find, freeId, pruneMedia, remove, setMedia, split, update } from "./document.js";
+import { find, freeId } from "./document.js";
+import { pruneMedia, setMedia } from "./edit_canvas.js";
+import { add, remove, update } from "./edit_items.js";
+import { split } from "./edit_time.js";
 import { MOST_SIDE } from "./media.js";
 import { COLOURS, SHARP } from "./painter.js";
+import { boxAt } from "./schema.js";
 
 const PAINTING = ["brush", "erase"];
 const COLOUR_OF_ACTION = { generate: COLOURS.generate, keep: COLOURS.given };

@@ -133,6 +133,15 @@ export function choices(name, buttons) {
   return { root: element("div", "choices", { role: "radiogroup", "aria-label": name, keydown }, ...buttons), show };
 }
 
+/**
+ * Takes the focus back from an element that goes: ComfyUI would have the keys.
+ * @param {HTMLElement} editor
+ * @param {HTMLElement} leaving
+ */
+export function keepFocus(editor, leaving) {
+  if (leaving.contains(document.activeElement)) editor.focus({ preventScroll: true });
+}
+
 /** Edits by arrow keys: however long one is held down, it is one commit, when it is let go or the focus goes. */
 export class ArrowKeys {
   /** @type {AbortController | null} of the gesture under way */

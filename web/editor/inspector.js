@@ -1,27 +1,14 @@
 /** The inspector: what is selected, or the canvas itself, in numbers; and the media. */
 import { said, t } from "../words.js";
-import {
-  boxAt,
-  find,
-  freeTag,
-  kindOf,
-  listOf,
-  MAX_SIDE,
-  pruneMedia,
-  removeKey,
-  reorder,
-  resize,
-  seconds,
-  setCanvas,
-  setMedia,
-  setReference,
-  trim,
-  moveInTime,
-  update,
-} from "./document.js";
+import { find, freeTag, kindOf, listOf, seconds } from "./document.js";
 import { ArrowKeys, button, choices, element, follow, icon } from "./dom.js";
+import { pruneMedia, setCanvas, setMedia } from "./edit_canvas.js";
+import { reorder, setReference, update } from "./edit_items.js";
+import { removeKey, resize } from "./edit_space.js";
+import { moveInTime, trim } from "./edit_time.js";
 import { nameOf } from "./painter.js";
 import { isUsed } from "./place.js";
+import { boxAt, MAX_SIDE } from "./schema.js";
 
 /** Sizes that models are made for: width, height, frames, frames per second. */
 const PRESETS = [

@@ -1,7 +1,7 @@
 /** What the media of a canvas look and sound like, in the pieces that are needed: never a whole file. */
 import { t } from "../words.js";
-import { mediaSeconds } from "./document.js";
 import { fileName } from "./place.js";
+import { mediaSeconds } from "./schema.js";
 
 /** Seconds of sound that are fetched at a time. */
 export const BLOCK = 30;

@@ -1,8 +1,8 @@
 /** What a frame of a canvas looks like: its media, its regions, and what will be made again. */
 import { t } from "../words.js";
-import { boxAt } from "./document.js";
 import { fitted, runs } from "./geometry.js";
 import { latentOf } from "./grid.js";
+import { boxAt } from "./schema.js";
 
 /** The colours of 'Preview Canvas' (nodes/sheet.py). */
 export const COLOURS = {

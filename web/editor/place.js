@@ -1,7 +1,11 @@
 /** New media on a canvas: where it goes, and for how long. */
 import { t } from "../words.js";
-import { add, CanvasError, find, freeId, itemsOf, setMedia, trim, update } from "./document.js";
+import { find, freeId, itemsOf } from "./document.js";
+import { setMedia } from "./edit_canvas.js";
+import { add, update } from "./edit_items.js";
+import { trim } from "./edit_time.js";
 import { firstBox } from "./geometry.js";
+import { CanvasError } from "./schema.js";
 
 /**
  * A name under which a file can be uploaded and stand in a document, which takes no other spaces than " " and nothing
@@ -17,12 +21,12 @@ export function fileName(name) {
 
 /**
  * Puts a file on the canvas: a picture on the frame, a clip with its sound from the frame on, a sound likewise.
- * @param {import("./document.js").CanvasDocument} document
+ * @param {import("./schema.js").CanvasDocument} document
  * @param {string} file in ComfyUI's input folder
  * @param {{kind: string, width: ?number, height: ?number, frames: ?number, fps: ?number, alpha: boolean,
  *   sound: ?{samples: number, sample_rate: number, channels: number}}} facts as /skycanvas/media answers
  * @param {{frame: number, point?: ?{x: number, y: number}}} where
- * @returns {{document: import("./document.js").CanvasDocument, ids: string[]}} ids of what is new
+ * @returns {{document: import("./schema.js").CanvasDocument, ids: string[]}} ids of what is new
  */
 export function placeFile(document, file, { kind, width, height, frames, fps, alpha, sound }, where) {
   if (kind === "sound") return placeSound(document, file, { kind: "sound", file, ...sound }, where.frame);
@@ -37,9 +41,9 @@ export function placeFile(document, file, { kind, width, height, frames, fps, al
 
 /**
  * Puts what comes through an input of the node on the canvas.
- * @param {import("./document.js").CanvasDocument} document
+ * @param {import("./schema.js").CanvasDocument} document
  * @param {string} input such as "image_0"
- * @param {import("./document.js").Media} media with the facts that are known
+ * @param {import("./schema.js").Media} media with the facts that are known
  * @param {{frame: number, point?: ?{x: number, y: number}}} where
  * @throws {CanvasError} for a mask of unknown size: its region must have that very size
  */
@@ -58,7 +62,7 @@ export function placeInput(document, input, media, where) {
 /**
  * Reads all media of a file from another one. What was cut out by the alpha channel of the old file shows whole if the
  * new one has none: without one, a mask is the luminance.
- * @param {import("./document.js").CanvasDocument} document
+ * @param {import("./schema.js").CanvasDocument} document
  * @param {string} old file
  * @param {string} file
  * @param {boolean} alpha whether the new file has an alpha channel

@@ -1,7 +1,7 @@
 /** What will be made again, as the server's mask compiler says: asked for as one edits, never worked out here. */
 import { t } from "../words.js";
-import { canonical } from "./document.js";
 import { errorOf, reached } from "./media.js";
+import { canonical } from "./schema.js";
 
 /** Milliseconds without an edit before the server is asked. */
 export const PAUSE = 200;

@@ -6,8 +6,9 @@
  * size, loop, snapping), "plan", "media" (the document's media are others), "message" (detail {level, text}).
  */
 
-import { bytes, canonical, CanvasError, empty, itemsOf, lost, MAX_JSON, parse } from "./document.js";
+import { empty, itemsOf, lost } from "./document.js";
 import { MINI } from "./grid.js";
+import { bytes, canonical, CanvasError, MAX_JSON, parse } from "./schema.js";
 import { t } from "../words.js";
 
 /** @typedef {import("./schema.js").CanvasDocument} CanvasDocument */

@@ -1,7 +1,9 @@
 /** The stage: the frame at the playhead, on which one drags, resizes, draws regions and paints masks. */
 import { t } from "../words.js";
-import { add, boxAt, find, freeId, moveInFrame, removeKey, resize, setKey } from "./document.js";
+import { find, freeId } from "./document.js";
 import { ArrowKeys, element, follow } from "./dom.js";
+import { add } from "./edit_items.js";
+import { moveInFrame, removeKey, resize, setKey } from "./edit_space.js";
 import {
   around,
   between,
@@ -16,6 +18,7 @@ import {
   zoomed,
 } from "./geometry.js";
 import { COLOURS, nameOf, Painter, scaled, shownAt } from "./painter.js";
+import { boxAt } from "./schema.js";
 
 const ACCENT = "#3ea6ff";
 const SNAP_LINE = "#ff5cb8";

@@ -30,6 +30,11 @@ export function clockText(seconds, step = 0.01) {
   return `${minutes}:${rest}${part}`;
 }
 
+/** Seconds as a text has them: to the hundredth. @param {number} seconds */
+export function hundredths(seconds) {
+  return Math.round(seconds * 100) / 100;
+}
+
 /**
  * Cells of a filmstrip: pictures of `width` pixels side by side, which stay where they are in the clip when its ends
  * are trimmed. The clip is `scale` pixels long per frame of the canvas.
