@@ -193,14 +193,6 @@ for (const { name, document, boxes } of vectors("editor/boxes.json")) {
   });
 }
 
-test("snap takes the nearest target within the distance", () => {
-  assert.equal(model.snap(10, [0, 8, 13], 3), 8);
-  assert.equal(model.snap(11, [0, 8, 13], 3), 13);
-  assert.equal(model.snap(10, [7, 13], 3), 7);
-  assert.equal(model.snap(10, [6.9, 13.1], 3), 10);
-  assert.equal(model.snap(10, [], 3), 10);
-});
-
 test("compare says what an operation did", () => {
   const document = canvas();
   assert.deepEqual(compare(document, document), { added: [], removed: [], changed: [] });

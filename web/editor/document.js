@@ -154,19 +154,3 @@ function packed(document, items) {
   }
   return rows.map((row) => row.map((span) => span.id));
 }
-
-/**
- * The target nearest to a value if it lies within a distance, else the value.
- * @param {number} value
- * @param {Iterable<number>} targets
- * @param {number} distance
- */
-export function snap(value, targets, distance) {
-  let best = value;
-  let least = distance;
-  for (const target of targets) {
-    const away = Math.abs(target - value);
-    if (away < least || (away === least && best === value)) [best, least] = [target, away];
-  }
-  return best;
-}

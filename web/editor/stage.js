@@ -17,7 +17,7 @@ import {
   resized,
   zoomed,
 } from "./geometry.js";
-import { COLOURS, nameOf, Painter, scaled, shownAt } from "./painter.js";
+import { COLOURS, nameOf, scaled, shownAt } from "./painter.js";
 import { boxAt } from "./schema.js";
 
 const ACCENT = "#3ea6ff";
@@ -33,7 +33,7 @@ const CURSORS = { nw: "nwse-resize", se: "nwse-resize", ne: "nesw-resize", sw: "
 export class Stage {
   /**
    * @param {{session: import("./session.js").Session, library: import("./media.js").MediaLibrary,
-   *   brush: import("./brush.js").Brush, painter: Painter}} options
+   *   brush: import("./brush.js").Brush, painter: import("./painter.js").Painter}} options
    */
   constructor({ session, library, brush, painter }) {
     this.session = session;
