@@ -307,8 +307,8 @@ class ComfyPage:
         """Change one of ComfyUI's settings."""
         self.page.evaluate("setting => app.extensionManager.setting.set(...setting)", [name, value])
 
-    def select(self, node: str) -> None:
-        self.page.evaluate("id => app.canvas.selectItems([app.graph.getNodeById(id)])", node)
+    def select(self, *nodes: str) -> None:
+        self.page.evaluate("ids => app.canvas.selectItems(ids.map((id) => app.graph.getNodeById(id)))", nodes)
 
     def connect(self, node: str, output: int, to: str, name: str) -> None:
         """Wire an output to the input called `name`."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from browser_tools import CanvasEditor, canonical, settled, wait_until
+from playwright.sync_api import expect
 from server_tools import ROOT
 
 pytestmark = pytest.mark.parametrize("page", ["classic", "vue"], indirect=True)
@@ -266,6 +267,10 @@ def test_plan_is_that_of_the_model_that_is_wired(comfy):
     check(*mini)
     comfy.command("Comfy.Undo")
     check(*ltx)
+    comfy.select(loader, encode)
+    comfy.command("Comfy.Graph.ConvertToSubgraph")
+    comfy.page.wait_for_function("app.graph.nodes.some((node) => node.subgraph)")
+    check(*ltx)
 
 
 def test_all_that_takes_the_focus_has_a_role_and_a_name(comfy, editor):
@@ -325,7 +330,9 @@ def test_arrow_keys_choose_and_move_nothing(comfy, editor):
     comfy.page.keyboard.press("ArrowRight")
     assert editor.document == ONE | {"regions": [REGION | {"action": "keep"}]}
     kept = editor.root.get_by_role("radio", name="Kept")
-    assert kept.evaluate("e => e === document.activeElement && e.tabIndex === 0 && e.ariaChecked === 'true'")
+    expect(kept).to_be_checked()  # the inspector shows itself on the next frame of the screen
+    expect(kept).to_be_focused()
+    expect(kept).to_have_attribute("tabindex", "0")
 
 
 def test_mask_of_several_pictures_says_that_it_stays_whole(comfy, editor):
