@@ -50,7 +50,7 @@ export function addSpan(session) {
 export function pasteText(session, text) {
   if (!text.trim()) return;
   const before = idsOf(session);
-  session.edit((document) => {
+  const pasted = session.edit((document) => {
     try {
       return paste(document, text, session.playhead);
     } catch (error) {
@@ -58,7 +58,7 @@ export function pasteText(session, text) {
       throw new CanvasError(t("editor.not_pasted", { error: said(error.message) }));
     }
   });
-  selectNew(session, before);
+  if (pasted) selectNew(session, before);
 }
 
 function idsOf({ document }) {
